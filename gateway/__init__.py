@@ -1,0 +1,1 @@
+"""The gateway: follow a request from `web/anthropic.py` through `pipeline.py`; `app.py` builds everything else."""

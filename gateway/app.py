@@ -1,0 +1,231 @@
+"""The composition root: builds every object once, hands it down, and runs the servers. No behaviour of its own."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+import yaml
+from aiohttp import web
+
+from gateway.config import Config
+from gateway.contract import BODY_BYTES_MAX
+from gateway.core.budgets import LimitRow, Limits
+from gateway.core.decision import ScriptProfile
+from gateway.core.estimate import Learned
+from gateway.core.fuse import FuseBox, FuseLimits
+from gateway.core.lineage import Tree
+from gateway.core.prices import PriceTable, merge_prices, parse_prices
+from gateway.core.routing import Route
+from gateway.decider import Decider
+from gateway.errors import GatewayError
+from gateway.fuseboard import FuseBoard
+from gateway.identity.credentials import Authenticator, StoredCredentials
+from gateway.pipeline import Money, Pipeline, Records, Routing
+from gateway.policy.embedded import load_engine
+from gateway.policy.facts import classify, describe
+from gateway.ports import Clock
+from gateway.stores import open_store
+from gateway.stores.sqlite import SqliteStore
+from gateway.tasks import Tasks
+from gateway.telemetry.audit import AuditLog
+from gateway.telemetry.metrics import Live, Metrics
+from gateway.toolcalls import ToolCalls
+from gateway.upstreams import build_session, build_upstream
+from gateway.web.admin import build_admin_routes
+from gateway.web.anthropic import build_routes
+from gateway.web.health import build_health_routes, build_metrics_app
+from gateway.web.middlewares import build_middlewares
+from gateway.web.relay import Relay
+from runtime.check import check
+
+HOUSEKEEPING_SECONDS = 1.0
+"""How often revoked credentials and overdue holds are looked for."""
+SHUTDOWN_SECONDS = 30.0
+"""How long running answers and their settlements may take when the gateway is told to stop."""
+AGENTS_REMEMBERED_MS = 7 * 24 * 3600 * 1000
+"""Agents seen within this time are put back into the tree at start, with their meters."""
+
+_log = logging.getLogger(__name__)
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def monotonic(self) -> float:
+        """Seconds, for durations."""
+        return time.perf_counter()
+
+    def unix_ms(self) -> int:
+        """Milliseconds since 1970, UTC."""
+        return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What a server needs of the built gateway."""
+
+    api: web.Application
+    metrics: web.Application
+    revision: str
+
+
+@contextlib.asynccontextmanager
+async def open_gateway(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
+    """Build everything from a checked configuration; on the way out, finish what runs and close it.
+
+    Raises:
+        GatewayError: policies or store cannot be used.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        engine = load_engine(policies_path(config), config.policy)
+        prices = load_prices(config)
+        limits = Limits(LimitRow(row.account, row.window, row.limit_nanousd, row.strict) for row in config.budgets)
+        store = open_store(config.store.url, limits, clock.unix_ms())
+        stack.push_async_callback(store.close)
+        authenticator = Authenticator(config, StoredCredentials(store.credentials_version, store.load_credentials))
+        audit = AuditLog(config.audit.path, config.audit.rotate_bytes, config.audit.keep)
+        stack.callback(audit.close)
+        tree = restored_tree(store, clock)
+        metrics = build_metrics(config, prices, tree, audit, clock)
+        session = await stack.enter_async_context(build_session())
+        upstreams = {each.id: build_upstream(each, session) for each in config.upstreams}
+        tasks = Tasks()
+
+        fuses = FuseBoard(restored_fuses(config, store), store, audit, metrics, clock)
+        decider = Decider(engine, store, audit, metrics, clock)
+        pipeline = Pipeline(
+            decider=decider,
+            fuses=fuses,
+            tree=tree,
+            money=Money(store, prices, Learned(), config.prices.fallback_model),
+            routing=Routing([Route(route.models, route.upstreams) for route in config.routes], config.aliases, upstreams),
+            records=Records(store, audit, metrics),
+            clock=clock,
+            tasks=tasks,
+        )
+        relay = Relay(ToolCalls(decider, fuses, classify, describe, profile_script), clock, tasks)
+
+        api = web.Application(
+            middlewares=build_middlewares(authenticator, clock, pipeline), client_max_size=BODY_BYTES_MAX
+        )
+        api.add_routes(build_health_routes(lambda: store.problem is None))
+        api.add_routes(build_routes(pipeline, relay))
+        api.add_routes(build_admin_routes(store, fuses, tree, clock))
+        housekeeping = tasks.spawn("housekeeping", keep_house(authenticator, store, clock))
+        try:
+            yield Gateway(api, build_metrics_app(metrics.render), engine.revision)
+        finally:
+            housekeeping.cancel()
+            for name in await tasks.close(SHUTDOWN_SECONDS):
+                _log.warning("task %s did not end in time and was cancelled", name)
+            for upstream in upstreams.values():
+                await upstream.close()
+
+
+async def keep_house(authenticator: Authenticator, store: SqliteStore, clock: Clock) -> None:
+    """Every second: take over new and revoked credentials, expire overdue holds."""
+    while True:
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        try:
+            for problem in authenticator.refresh():
+                _log.error("credentials: %s", problem)
+            for hold_id in store.expire(clock.unix_ms()):
+                _log.warning("hold %s was never settled and is now spend", hold_id)
+        except Exception:
+            _log.exception("housekeeping failed; it is tried again")
+
+
+def policies_path(config: Config) -> Path:
+    """The configured policies, or those that come with the package."""
+    if config.policy.path is not None:
+        return config.policy.path
+    packaged = Path(str(resources.files("gateway"))) / "_policies"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "policies"
+
+
+def load_prices(config: Config) -> PriceTable:
+    """The packaged prices with the configured file laid over them. Raises what `parse_prices` raises."""
+    document = yaml.safe_load(resources.files("gateway").joinpath("prices.yaml").read_text())
+    if config.prices.path is not None:
+        document = merge_prices(document, yaml.safe_load(config.prices.path.read_text()))
+    return parse_prices(document)
+
+
+def restored_tree(store: SqliteStore, clock: Clock) -> Tree:
+    """The tree with the agents of the last days in it."""
+    tree = Tree()
+    tree.restore(store.load_agents(clock.unix_ms() - AGENTS_REMEMBERED_MS))
+    return tree
+
+
+def restored_fuses(config: Config, store: SqliteStore) -> FuseBox:
+    """All fuses, the blown ones still blown."""
+    box = FuseBox(FuseLimits(agent=config.fuses.agent, session=config.fuses.session, run=config.fuses.run))
+    box.restore(store.load_fuses())
+    return box
+
+
+def build_metrics(config: Config, prices: PriceTable, tree: Tree, audit: AuditLog, clock: Clock) -> Metrics:
+    """Metrics whose labels are bounded by the price table and the configured teams."""
+
+    def model_label(model: str) -> str | None:
+        price = prices.find(model, clock.unix_ms())
+        return price.id if price is not None else None
+
+    live = Live(
+        active_sessions=lambda: tree.active_sessions(clock.unix_ms()),
+        active_agents=lambda: tree.active_agents(clock.unix_ms()),
+        audit_failures=lambda: audit.failures,
+    )
+    return Metrics(model_label, [team.id for team in config.org.teams], live=live)
+
+
+def profile_script(script: str) -> ScriptProfile:
+    """The runtime's static profile in the words of the policy query."""
+    return msgspec.convert(msgspec.to_builtins(check(script)), ScriptProfile)
+
+
+def serve(config: Config, config_path: Path) -> int:
+    """Run until SIGTERM or SIGINT; the exit code. One line on stdout says when requests are taken."""
+    try:
+        asyncio.run(_serve(config, config_path))
+    except GatewayError as error:
+        print(f"ringfence: {error.message}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"ringfence: cannot listen: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _serve(config: Config, config_path: Path) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_gateway(config, SystemClock()) as gateway:
+        api = web.AppRunner(
+            gateway.api, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS
+        )
+        metrics = web.AppRunner(gateway.metrics, access_log=None)
+        try:
+            for runner, listen in ((api, config.listen), (metrics, config.metrics)):
+                await runner.setup()
+                await web.TCPSite(runner, listen.host, listen.port).start()
+            print(_ready_line(gateway, config_path, api, metrics), flush=True)
+            await stop.wait()
+        finally:
+            await api.cleanup()
+            await metrics.cleanup()
+
+
+def _ready_line(gateway: Gateway, config_path: Path, api: web.AppRunner, metrics: web.AppRunner) -> str:
+    urls = [f"http://{runner.addresses[0][0]}:{runner.addresses[0][1]}" for runner in (api, metrics)]
+    return f"ringfence ready at {urls[0]}, metrics at {urls[1]}/metrics, policies {gateway.revision}, config {config_path}"

@@ -1,0 +1,1 @@
+"""The bodies of the `ringfence` command, one module per subject. Not its arguments: `gateway/__main__.py`."""

@@ -1,0 +1,84 @@
+"""`ringfence check` and `ringfence policy test`: everything wrong with a configuration and its policies, at once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.commands.output import EXIT_DONE, EXIT_FAILED, plain, print_json, print_rich, table
+from gateway.config import Config, ConfigInvalid, Problem, load_config
+from gateway.core.pricing import format_usd
+from gateway.policy.loadcheck import check_policies
+
+
+def check(path: Path, environ: Mapping[str, str], *, as_json: bool) -> int:
+    """Print every problem and warning with its place, else a summary of what would run."""
+    config: Config | None = None
+    problems: list[Problem] = []
+    try:
+        config = load_config(path, environ)
+        problems = _policy_problems(config)
+    except ConfigInvalid as invalid:
+        problems = list(invalid.problems)
+    warnings = config.warnings if config is not None else ()
+    if as_json:
+        summary = _summary(config) if config is not None and not problems else None
+        print_json({"ok": not problems, "problems": problems, "warnings": warnings, "summary": summary})
+        return EXIT_FAILED if problems else EXIT_DONE
+    _print_findings("problem", problems)
+    _print_findings("warning", warnings)
+    if problems or config is None:
+        print_rich(plain(f"{len(problems)} problems: the gateway would not serve"))
+        return EXIT_FAILED
+    rows = table(f"{path} is in order", "what", "how")
+    for what, how in _summary(config).items():
+        rows.add_row(plain(what), plain(how))
+    print_rich(rows)
+    return EXIT_DONE
+
+
+def run_tests(folder: Path, overrides: Mapping[str, Any], *, as_json: bool) -> int:
+    """Run the tests and examples of every rule under `folder`, with `overrides` laid over the defaults."""
+    raise NotImplementedError
+
+
+def _policy_problems(config: Config) -> list[Problem]:
+    found = check_policies(config.policy.folder, config.policy.overrides)
+    return [Problem(f"{row.file}:{row.line}" if row.line else row.file, row.message, row.suggestion) for row in found]
+
+
+def _summary(config: Config) -> dict[str, str]:
+    """What would run, one line each; no secret is in any of it."""
+    shadowed = sum(mode != "enforce" for mode in config.policy.rules.values())
+    routes = (f"{', '.join(route.models)} -> {', '.join(route.upstreams)}" for route in config.routes)
+    budgets = (
+        f"{row.account} {row.window} {format_usd(row.limit_nanousd)}{' strict' if row.strict else ''}"
+        for row in config.budgets
+    )
+    fuses = (
+        f"{scope}: {', '.join(limits)}"
+        for scope, limits in (
+            ("agent", config.fuses.agent),
+            ("session", config.fuses.session),
+            ("run", config.fuses.run),
+        )
+        if limits
+    )
+    return {
+        "listens on": f"{config.listen.host}:{config.listen.port}",
+        "metrics on": f"{config.metrics.host}:{config.metrics.port}",
+        "store": config.store.url,
+        "policies": f"{config.policy.folder}, mode {config.policy.mode}, {shadowed} rules not enforced",
+        "org": f"{config.org.id}, {len(config.org.teams)} teams",
+        "credentials": f"{len(config.identity.credentials)} in the configuration",
+        "upstreams": "; ".join(f"{row.id} ({row.backend})" for row in config.upstreams),
+        "routes": "; ".join(routes),
+        "budgets": "; ".join(budgets) or "none",
+        "fuses": "; ".join(fuses) or "none",
+        "audit": config.audit.path,
+    }
+
+
+def _print_findings(kind: str, findings: list[Problem] | tuple[Problem, ...]) -> None:
+    for finding in findings:
+        suggestion = f"\n    {finding.suggestion}" if finding.suggestion else ""
+        print(f"{kind}: {finding.place}: {finding.message}{suggestion}")

@@ -1,0 +1,101 @@
+"""`ringfence env`: what a developer exports so that a client talks to the gateway. No configuration is read.
+
+The names are those Claude Code and the SDKs read. A client that finds both an API key and a token sends both, and two
+different credentials are refused; so the API key is unset.
+"""
+
+import shlex
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway.commands.output import EXIT_USAGE, CommandFailed, print_json
+
+SHELLS = ("sh", "fish", "powershell")
+MODES = ("claude-code", "bedrock", "vertex")
+CREDENTIAL_VARIABLE = "RINGFENCE_CREDENTIAL"
+
+_TITLES = {
+    "claude-code": "Claude Code and the Anthropic SDKs",
+    "bedrock": "Claude Code in Bedrock mode",
+    "vertex": "Claude Code in Vertex mode",
+}
+_UNSET = ("ANTHROPIC_API_KEY",)
+_COMMENT_PREFIX = "# "
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked for. `credential` None: refer to the variable. `mode` None: all, only the first one active."""
+
+    url: str
+    shell: str = "sh"
+    mode: str | None = None
+    credential: str | None = None
+
+
+def print_environment(wanted: Wanted, *, as_json: bool) -> None:
+    """Print the exports, or with `as_json` what each mode sets and unsets."""
+    url = _checked_url(wanted.url)
+    modes = MODES if wanted.mode is None else (wanted.mode,)
+    if as_json:
+        credential = wanted.credential or f"${{{CREDENTIAL_VARIABLE}}}"
+        values = {mode: {name: value or credential for name, value in _variables(mode, url).items()} for mode in modes}
+        print_json({mode: {"set": values[mode], "unset": list(_UNSET)} for mode in modes})
+        return
+    for mode in modes:
+        prefix = "" if mode == modes[0] else _COMMENT_PREFIX
+        how = "" if not prefix else f" (active with --mode {mode})"
+        print(f"# {_TITLES[mode]}{how}")
+        for line in _lines(_variables(mode, url), wanted):
+            print(prefix + line)
+
+
+def _variables(mode: str, url: str) -> dict[str, str | None]:
+    """Name to value; None stands for the credential."""
+    if mode == "bedrock":
+        return {
+            "CLAUDE_CODE_USE_BEDROCK": "1",
+            "CLAUDE_CODE_SKIP_BEDROCK_AUTH": "1",
+            "ANTHROPIC_BEDROCK_BASE_URL": url,
+            "AWS_REGION": "us-east-1",
+            "ANTHROPIC_AUTH_TOKEN": None,
+        }
+    if mode == "vertex":
+        return {
+            "CLAUDE_CODE_USE_VERTEX": "1",
+            "CLAUDE_CODE_SKIP_VERTEX_AUTH": "1",
+            "ANTHROPIC_VERTEX_BASE_URL": f"{url}/v1",
+            "ANTHROPIC_VERTEX_PROJECT_ID": "ringfence",
+            "CLOUD_ML_REGION": "global",
+            "ANTHROPIC_AUTH_TOKEN": None,
+        }
+    return {"ANTHROPIC_BASE_URL": url, "ANTHROPIC_AUTH_TOKEN": None}
+
+
+def _lines(variables: dict[str, str | None], wanted: Wanted) -> list[str]:
+    shell = wanted.shell
+    unset = {"sh": "unset {}", "fish": "set -e {}", "powershell": "Remove-Item Env:{} -ErrorAction SilentlyContinue"}
+    assign = {"sh": "export {}={}", "fish": "set -gx {} {}", "powershell": "$env:{} = {}"}
+    reference = {"powershell": f"$env:{CREDENTIAL_VARIABLE}"}.get(shell, f'"${CREDENTIAL_VARIABLE}"')
+    lines = [unset[shell].format(name) for name in _UNSET]
+    for name, value in variables.items():
+        text = wanted.credential if value is None else value
+        lines.append(assign[shell].format(name, reference if text is None else _quoted(text, shell)))
+    return lines
+
+
+def _quoted(text: str, shell: str) -> str:
+    if shell == "fish":
+        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "'" + text.replace("'", "''") + "'" if shell == "powershell" else shlex.quote(text)
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable()
+    except ValueError:
+        usable = False
+    if not usable:
+        raise CommandFailed(f"{url!r} is not a URL of a gateway: write http://host:port", EXIT_USAGE)
+    return url.rstrip("/")

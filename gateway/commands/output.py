@@ -1,0 +1,69 @@
+"""What a command says: results on stdout as text or JSON, and the one error that ends it. No command's content."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNREACHABLE = 6
+EXIT_REFUSED = 7
+
+EXIT_CODES = """exit codes:
+  0  done
+  1  failed, or problems were found
+  2  wrong usage
+  6  the gateway did not answer
+  7  the gateway refused
+"""
+
+
+class CommandFailed(Exception):
+    """A command cannot go on: `message` says what happened and what to do next, without a traceback."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.message = message
+        self.exit_code = exit_code
+
+
+def print_json(value: Any) -> None:
+    """`value` (also msgspec Structs and dataclasses) as indented JSON."""
+    print(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))
+
+
+def print_rich(*parts: RenderableType) -> None:
+    """Tables, trees and text, as wide as the terminal; without colours when stdout is none."""
+    console = Console(file=sys.stdout, highlight=False)
+    for part in parts:
+        console.print(part)
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table; a column whose name begins with `>` is aligned right."""
+    built = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        built.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return built
+
+
+def plain(value: object) -> Text:
+    """Text that came from elsewhere: markup means nothing in it, and nothing in it steers the terminal."""
+    return Text("".join(char if char.isprintable() else "\ufffd" for char in str(value)))
+
+
+def moment(unix_ms: int | None) -> str:
+    """UTC to the second; `-` for none."""
+    if unix_ms is None:
+        return "-"
+    try:
+        return datetime.fromtimestamp(unix_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return "-"

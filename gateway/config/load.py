@@ -1,0 +1,224 @@
+"""From file to `Config`: every section, then what sections say of each other. All problems at once, or a Config."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gateway.config.document import CONFIG_BYTES_MAX, Problem, Source, parse_document
+from gateway.config.model import (
+    Budget,
+    Config,
+    CredentialConfig,
+    Identity,
+    Listen,
+    Org,
+    Route,
+    Team,
+    UpstreamConfig,
+)
+from gateway.config.sections import (
+    Placed,
+    read_audit,
+    read_budget,
+    read_credentials,
+    read_fuses,
+    read_listen,
+    read_org,
+    read_policy,
+    read_prices,
+    read_route,
+    read_store,
+    read_upstream,
+)
+from gateway.config.values import Table, closest, is_loopback, shown
+
+BARE_ACCOUNTS = ("org", "user", "team", "credential", "session", "run", "agent")
+
+
+class ConfigInvalid(Exception):
+    """The configuration cannot be used; `problems` is all of it, in the order of the file."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+def load_config(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read, check and freeze the file at `path`; `${NAME}` is looked up in `environ`.
+
+    Raises:
+        ConfigInvalid: with every problem, also when the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(CONFIG_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) and error.strerror else "not a usable path"
+        raise ConfigInvalid([Problem(str(path), f"cannot be read: {cause}", "name the file with --config")]) from None
+    if len(content) > CONFIG_BYTES_MAX:
+        raise ConfigInvalid([Problem(str(path), f"larger than {CONFIG_BYTES_MAX} bytes", "is it the right file?")])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigInvalid([Problem(f"{path}:{line}", "not UTF-8 text", "save the file as UTF-8")]) from None
+    return parse_config(text, path, environ)
+
+
+def parse_config(text: str, path: Path, environ: Mapping[str, str]) -> Config:
+    """As `load_config`, from text that stands for the file at `path`."""
+    source = Source(path.absolute(), environ)
+    root_entry = parse_document(text, source)
+    config = None if root_entry is None else _read_root(Table(root_entry), source)
+    if config is None or source.problems:
+        raise ConfigInvalid(source.problems)
+    return config
+
+
+def _read_root(root: Table, source: Source) -> Config:
+    listen = read_listen(root.table("listen"), Listen())
+    metrics = read_listen(root.table("metrics"), Listen(port=9464))
+    store, policy = read_store(root), read_policy(root.table("policy"))
+    org_id, teams = read_org(root.table("org"))
+    credentials = read_credentials(root.table("identity"))
+    upstreams = [Placed(read_upstream(table), table) for table in root.tables("upstreams")]
+    routes = [Placed(read_route(table), table) for table in root.tables("routes")]
+    aliases = root.text_mapping("aliases")
+    budgets = [Placed(read_budget(table), table) for table in root.tables("budgets")]
+    fuses, audit = read_fuses(root.table("fuses")), read_audit(root.table("audit"))
+    prices = read_prices(root.table("prices"))
+    root.done()
+    _check_listen(root, listen, metrics, credentials)
+    _check_teams(teams)
+    _check_credentials(credentials, teams)
+    _check_upstreams(root, upstreams, routes)
+    _check_budgets(budgets, teams, credentials)
+    return Config(
+        listen=listen,
+        metrics=metrics,
+        store=store,
+        policy=policy,
+        org=Org(org_id, tuple(team.value for team in teams)),
+        identity=Identity(tuple(credential.value for credential in credentials)),
+        upstreams=tuple(upstream.value for upstream in upstreams),
+        routes=_routes(root, routes, upstreams),
+        aliases=aliases,
+        budgets=tuple(budget.value for budget in budgets),
+        fuses=fuses,
+        audit=audit,
+        prices=prices,
+        warnings=tuple(source.warnings),
+    )
+
+
+def _routes(root: Table, routes: list[Placed[Route]], upstreams: list[Placed[UpstreamConfig]]) -> tuple[Route, ...]:
+    """Without a `routes` key every model may go to every upstream, in the order of the file."""
+    if root.find("routes") is None:
+        return (Route(("*",), tuple(upstream.value.id for upstream in upstreams)),)
+    if not routes:
+        root.place_of("routes").problem("routes is empty: no model could be reached", "remove it, or add a route")
+    return tuple(route.value for route in routes)
+
+
+def _check_listen(root: Table, listen: Listen, metrics: Listen, credentials: list[Placed[CredentialConfig]]) -> None:
+    place = root.place_of("listen")
+    if not is_loopback(listen.host) and not credentials:
+        suggestion = "add identity.credentials, or listen on 127.0.0.1"
+        place.problem(
+            f"listen.host {listen.host} is reachable from outside and no credential is configured", suggestion
+        )
+    if listen.port != 0 and listen == metrics:
+        place.problem(f"listen and metrics are both {listen.host}:{listen.port}", "give metrics a port of its own")
+
+
+def _check_teams(teams: list[Placed[Team]]) -> None:
+    _check_unique([(team.value.id, team.table) for team in teams], "team")
+    team_of: dict[str, str] = {}
+    for team in teams:
+        for user in team.value.users:
+            if team_of.setdefault(user, team.value.id) != team.value.id:
+                message = f"user {user} is in team {team_of[user]} and in team {team.value.id}"
+                team.table.place_of("users").problem(message, "a user's cost is one team's: keep one of the two")
+
+
+def _check_credentials(credentials: list[Placed[CredentialConfig]], teams: list[Placed[Team]]) -> None:
+    _check_unique([(credential.value.id, credential.table) for credential in credentials], "credential")
+    team_ids = [team.value.id for team in teams]
+    holder: dict[str, str] = {}
+    for credential in credentials:
+        team, secret = credential.value.team, credential.value.secret.reveal()
+        if team and team not in team_ids:
+            place = credential.table.place_of("team")
+            place.problem(
+                f"{place.name} names the unknown team {shown(place)}", closest(team, team_ids) or "add it to org.teams"
+            )
+        if secret and holder.setdefault(secret, credential.value.id) != credential.value.id:
+            place = credential.table.place_of("secret")
+            message = f"credentials {holder[secret]} and {credential.value.id} have the same secret"
+            place.problem(message, "give each its own, or nobody can tell which was used")
+
+
+def _check_upstreams(root: Table, upstreams: list[Placed[UpstreamConfig]], routes: list[Placed[Route]]) -> None:
+    if not upstreams:
+        suggestion = 'add upstreams: [{id: claude, backend: anthropic, api_key: "${ANTHROPIC_API_KEY}"}]'
+        root.place_of("upstreams").problem("no upstream is configured", suggestion)
+    _check_unique([(upstream.value.id, upstream.table) for upstream in upstreams], "upstream")
+    known = [upstream.value.id for upstream in upstreams if upstream.value.id]
+    for route in routes:
+        for name in route.value.upstreams:
+            if name not in known:
+                place = route.table.place_of("upstreams")
+                place.problem(f"{place.name} names the unknown upstream {name!r}", closest(name, known))
+
+
+def _check_budgets(
+    budgets: list[Placed[Budget]], teams: list[Placed[Team]], credentials: list[Placed[CredentialConfig]]
+) -> None:
+    users = {user for team in teams for user in team.value.users} | {row.value.user for row in credentials}
+    known = {
+        "team": sorted(team.value.id for team in teams),
+        "user": sorted(users),
+        "credential": sorted(row.value.id for row in credentials),
+    }
+    seen: set[tuple[str, str]] = set()
+    for budget in budgets:
+        account, window = budget.value.account, budget.value.window
+        if account:
+            _check_account(account, budget.table, known)
+        if account and (account, window) in seen:
+            budget.table.entry.problem(
+                f"{budget.table.entry.name} is a second {window} budget of {account}", "keep one"
+            )
+        seen.add((account, window))
+
+
+def _check_account(account: str, table: Table, known: Mapping[str, list[str]]) -> None:
+    """An account that matches nothing would be a limit that never holds."""
+    place = table.place_of("account")
+    kind, colon, name = account.partition(":")
+    if kind not in BARE_ACCOUNTS or (colon and (kind == "org" or not name)):
+        kinds = (*BARE_ACCOUNTS, *(f"{kind}:{name}" for kind, names in known.items() for name in names))
+        place.problem(f"{place.name} {account!r} is no account", closest(account, kinds))
+    elif kind == "agent" and colon and "/" not in name:
+        place.problem(f"{place.name} {account!r} names no agent", "agent:<session>/<agent>")
+    elif name and name not in known.get(kind, [name]):
+        accounts = [f"{kind}:{other}" for other in known[kind]]
+        _report_unmatched(account, table, accounts)
+
+
+def _report_unmatched(account: str, table: Table, accounts: list[str]) -> None:
+    place = table.place_of("account")
+    suggestion = closest(account, accounts)
+    if account.startswith("credential:") and not suggestion.startswith("did you mean"):
+        place.warning(
+            f"{place.name} {account!r} is no configured credential", "made with `ringfence credentials create`?"
+        )
+    else:
+        place.problem(f"{place.name} {account!r} matches nobody", suggestion or "add it to org.teams")
+
+
+def _check_unique(rows: list[tuple[str, Table]], kind: str) -> None:
+    first: dict[str, Table] = {}
+    for name, table in rows:
+        if name and first.setdefault(name, table) is not table:
+            entry = table.place_of("id")
+            entry.problem(f"{kind} {name} is configured twice", "ids are unique: rename one")

@@ -1,0 +1,196 @@
+"""What a checked configuration is: frozen, every path absolute, every amount in nano-dollars. No reading here."""
+
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from gateway.config.document import Problem
+from gateway.core.windows import Window
+
+PolicyMode = Literal["enforce", "shadow"]
+RuleMode = Literal["enforce", "shadow", "off"]
+
+
+def _empty() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+class Secret:
+    """A text that is never shown: not in `repr`, not in a log, not in an error. `reveal` is the one way out."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself. Only for the header that carries it, or for hashing."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        """Constant time, so that comparing does not tell how much of a guess was right."""
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    __hash__ = None  # type: ignore[assignment]  # a dict of secrets would compare in variable time
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where a server binds. Port 0: any free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where money, agents, fuses and credentials are kept. The path in `url` is absolute after loading."""
+
+    url: str = "sqlite:///ringfence.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`path` None: the policies that come with the package. `rules`: mode by `<category>/<rule>`."""
+
+    engine: Literal["embedded"] = "embedded"
+    path: Path | None = None
+    mode: PolicyMode = "enforce"
+    rules: Mapping[str, RuleMode] = field(default_factory=_empty)
+    settings: Mapping[str, Any] = field(default_factory=_empty)
+
+    @property
+    def folder(self) -> Path:
+        """Where the policies are: `path`, else those of the installed package, else those of the source tree."""
+        packaged = Path(__file__).parents[1] / "_policies"
+        return self.path or (packaged if packaged.is_dir() else Path(__file__).parents[2] / "policies")
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What is laid over the policies' own defaults: `settings`, with the modes of `rules` under `modes`."""
+        return {**self.settings, "modes": dict(self.rules)} if self.rules else dict(self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A team and its members."""
+
+    id: str
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Org:
+    """The organisation. A user belongs to one team at most."""
+
+    id: str = "default"
+    teams: tuple[Team, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialConfig:
+    """A credential written in the configuration. `team` None: the user's team."""
+
+    id: str
+    secret: Secret
+    user: str
+    team: str | None = None
+    operator: bool = False
+    groups: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=_empty)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who may connect, besides the credentials of the store."""
+
+    credentials: tuple[CredentialConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfig:
+    """One endpoint of a backend. At most one of `api_key` and `bearer`; `headers` may carry secrets: not shown."""
+
+    id: str
+    backend: str
+    base_url: str | None = None
+    api_key: Secret | None = None
+    bearer: Secret | None = None
+    scenario: Path | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    connect_timeout_seconds: float = 10.0
+    read_timeout_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Model globs to upstream ids, in order of preference."""
+
+    models: tuple[str, ...]
+    upstreams: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit on cost per window. `account` is an exact account or a bare kind (a default for each of that kind)."""
+
+    account: str
+    window: Window
+    limit_nanousd: int
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fuses:
+    """Limits by meter, per agent, session and run. `cost` is in nano-dollars."""
+
+    agent: Mapping[str, int] = field(default_factory=_empty)
+    session: Mapping[str, int] = field(default_factory=_empty)
+    run: Mapping[str, int] = field(default_factory=_empty)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """`path` is `stdout` or an absolute file path; `keep` rotated files stay beside it."""
+
+    path: str = "stdout"
+    rotate_bytes: int = 100 * 1024 * 1024
+    keep: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """`path` overrides prices of the package; `fallback_model` is whose price an unknown model is charged."""
+
+    path: Path | None = None
+    fallback_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything, checked. `warnings` are findings that do not stop the gateway from serving."""
+
+    upstreams: tuple[UpstreamConfig, ...]
+    routes: tuple[Route, ...]
+    listen: Listen = Listen()
+    metrics: Listen = Listen(port=9464)
+    store: Store = Store()
+    policy: Policy = Policy()
+    org: Org = Org()
+    identity: Identity = Identity()
+    aliases: Mapping[str, str] = field(default_factory=_empty)
+    budgets: tuple[Budget, ...] = ()
+    fuses: Fuses = Fuses()
+    audit: Audit = Audit()
+    prices: Prices = Prices()
+    warnings: tuple[Problem, ...] = ()

@@ -1,0 +1,327 @@
+"""What each section of the file may say: its keys, defaults and limits. What sections say of each other: `load.py`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Generic, TypeVar, get_args
+from urllib.parse import urlsplit
+
+from gateway.config.document import Entry
+from gateway.config.model import (
+    Audit,
+    Budget,
+    CredentialConfig,
+    Fuses,
+    Listen,
+    Policy,
+    PolicyMode,
+    Prices,
+    Route,
+    RuleMode,
+    Secret,
+    Store,
+    Team,
+    UpstreamConfig,
+)
+from gateway.config.values import (
+    Table,
+    absolute_path,
+    closest,
+    is_loopback,
+    read_any,
+    read_integer,
+    read_text,
+    read_usd,
+    shown,
+)
+from gateway.core.windows import WINDOWS, Window
+
+BACKENDS = ("anthropic", "simulated")
+AGENT_METERS = (
+    "requests",
+    "output_tokens",
+    "total_tokens",
+    "tool_calls",
+    "identical_tool_calls",
+    "consecutive_errors",
+    "cost_usd",
+    "seconds",
+)
+TREE_METERS = (*AGENT_METERS, "agents", "active_agents", "depth")
+ANTHROPIC_URL = "https://api.anthropic.com"
+SQLITE_PREFIX = "sqlite:///"
+SECRET_CHARS_MIN = 16
+"""Shortest credential that may be shown to us: shorter ones can be guessed."""
+METER_MAX = 1_000_000_000_000
+ROTATE_BYTES_MIN = 4096
+ROTATE_BYTES_MAX = 1024**4
+ROTATED_FILES_MAX = 1000
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed(Generic[T]):
+    """A value and the table it was read from, so that a later check can name the place."""
+
+    value: T
+    table: Table
+
+
+def read_listen(table: Table | None, default: Listen) -> Listen:
+    """`{host, port}`."""
+    if table is None:
+        return default
+    listen = Listen(table.text("host") or default.host, table.integer("port", default.port, low=0, high=65535))
+    table.done()
+    return listen
+
+
+def read_store(root: Table) -> Store:
+    """`{url}`: a SQLite file; its path becomes absolute."""
+    table = root.table("store")
+    url = Store().url if table is None else table.text("url") or Store().url
+    place = root.entry if table is None else table.place_of("url")
+    if table is not None:
+        table.done()
+    name = url.removeprefix(SQLITE_PREFIX)
+    if name == url or not name:
+        place.problem(f"{place.name} is {shown(place)}", "write sqlite:///ringfence.db or sqlite:////absolute/path.db")
+        return Store()
+    path = absolute_path(place, name)
+    if path is not None and not path.parent.is_dir():
+        place.problem(f"{place.name}: the folder {path.parent} does not exist", "create it, or name another")
+    return Store(f"{SQLITE_PREFIX}{path}")
+
+
+def read_policy(table: Table | None) -> Policy:
+    """`{engine, path, mode, rules, settings}`. Whether rules and settings exist is checked with the policies."""
+    if table is None:
+        return Policy()
+    table.choice("engine", ("embedded",), "embedded")
+    mode: PolicyMode = table.choice("mode", get_args(PolicyMode), "enforce")
+    path = table.path("path")
+    if path is not None and not path.is_dir():
+        table.place_of("path").problem(f"policy.path: {path} is not a folder", "name the folder that holds main.rego")
+    rules: dict[str, RuleMode] = {}
+    for rule, entry in table.mapping("rules").items():
+        chosen = read_text(entry)
+        for choice in get_args(RuleMode):
+            if chosen == choice:
+                rules[rule] = choice
+        if chosen and rule not in rules:
+            entry.problem(f"{entry.name} is {shown(entry)}", closest(chosen, get_args(RuleMode)))
+    settings = {name: read_any(entry) for name, entry in table.mapping("settings").items()}
+    table.done()
+    return Policy(
+        path=path,
+        mode=mode,
+        rules=MappingProxyType(rules),
+        settings=MappingProxyType(settings),
+    )
+
+
+def read_org(table: Table | None) -> tuple[str, list[Placed[Team]]]:
+    """`{id, teams: [{id, users}]}`."""
+    if table is None:
+        return "default", []
+    org = read_id(table, "id", "default")
+    teams: list[Placed[Team]] = []
+    for row in table.tables("teams"):
+        teams.append(Placed(Team(read_id(row, "id"), row.texts("users")), row))
+        row.done()
+    table.done()
+    return org, teams
+
+
+def read_credentials(table: Table | None) -> list[Placed[CredentialConfig]]:
+    """`{credentials: [{id, secret, user, team, operator, groups, tags}]}`."""
+    found: list[Placed[CredentialConfig]] = []
+    if table is None:
+        return found
+    for row in table.tables("credentials"):
+        secret = row.secret("secret")
+        place = row.place_of("secret")
+        if secret is None and row.find("secret") is None:
+            place.problem(f"{row.entry.name} has no secret", 'add secret: "${NAME_OF_A_VARIABLE}"')
+        elif secret is not None and len(secret.reveal()) < SECRET_CHARS_MIN:
+            suggestion = "`ringfence credentials create` makes a long one"
+            place.problem(f"{place.name} is shorter than {SECRET_CHARS_MIN} characters", suggestion)
+        credential = CredentialConfig(
+            id=read_id(row, "id"),
+            secret=secret or Secret(""),
+            user=read_id(row, "user"),
+            team=row.text("team"),
+            operator=row.flag("operator", False),
+            groups=row.texts("groups"),
+            tags=row.text_mapping("tags"),
+        )
+        row.done()
+        found.append(Placed(credential, row))
+    table.done()
+    return found
+
+
+def read_upstream(table: Table) -> UpstreamConfig:
+    """`{id, backend, base_url, api_key, bearer, scenario, headers, connect_timeout_seconds, read_timeout_seconds}`."""
+    backend = table.choice("backend", BACKENDS, None)
+    base_url = _read_base_url(table)
+    api_key, bearer, scenario = table.secret("api_key"), table.secret("bearer"), table.path("scenario")
+    upstream = UpstreamConfig(
+        id=read_id(table, "id"),
+        backend=backend,
+        base_url=base_url or (ANTHROPIC_URL if backend == "anthropic" else None),
+        api_key=api_key,
+        bearer=bearer,
+        scenario=scenario,
+        headers=_read_headers(table.mapping("headers")),
+        connect_timeout_seconds=table.seconds("connect_timeout_seconds", 10.0),
+        read_timeout_seconds=table.seconds("read_timeout_seconds", 600.0),
+    )
+    table.done()
+    _check_upstream(upstream, table)
+    return upstream
+
+
+def _check_upstream(upstream: UpstreamConfig, table: Table) -> None:
+    entry = table.entry
+    if upstream.scenario is not None and not upstream.scenario.is_file():
+        table.place_of("scenario").problem(
+            f"{entry.name}.scenario: {upstream.scenario} is not a file", "check the path"
+        )
+    if upstream.backend == "simulated":
+        for key in ("base_url", "api_key", "bearer"):
+            if table.find(key) is not None:
+                table.place_of(key).problem(f"{entry.name}.{key} means nothing to the simulated backend", "remove it")
+        return
+    if upstream.scenario is not None:
+        table.place_of("scenario").problem(f"{entry.name}.scenario is for the simulated backend only", "remove it")
+    if upstream.api_key is not None and upstream.bearer is not None:
+        table.place_of("bearer").problem(
+            f"{entry.name} has both api_key and bearer", "keep the one the upstream expects"
+        )
+    if table.find("api_key") is None and table.find("bearer") is None:
+        suggestion = 'add api_key: "${ANTHROPIC_API_KEY}"'
+        entry.warning(f"{entry.name} has no credential: the upstream will refuse what needs one", suggestion)
+
+
+def _read_base_url(table: Table) -> str | None:
+    url = table.text("base_url")
+    if not url:
+        return None
+    place = table.place_of("base_url")
+    suggestion = "https://host[:port][/path], without credentials, query or fragment"
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        place.problem(f"{place.name} is not a URL", suggestion)
+        return None
+    if not usable or not url.isascii() or not url.isprintable() or any(mark in url for mark in " @?#\\"):
+        place.problem(f"{place.name} is not a usable URL", suggestion)
+    elif parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        place.warning(f"{place.name} is not encrypted: credentials and prompts cross the network in clear", "use https")
+    return url.rstrip("/")
+
+
+def _read_headers(entries: Mapping[str, Entry]) -> tuple[tuple[str, str], ...]:
+    headers: list[tuple[str, str]] = []
+    for name, entry in entries.items():
+        value = read_text(entry)
+        if not _HEADER_NAME.fullmatch(name):
+            entry.problem(f"{entry.name}: {name!r} is not a header name", "letters, digits and - only")
+        if not value.isascii() or not value.replace("\t", " ").isprintable():
+            entry.problem(f"{entry.name} has characters that a header cannot carry", "printable ASCII")
+        headers.append((name, value))
+    return tuple(headers)
+
+
+def read_route(table: Table) -> Route:
+    """`{models, upstreams}`, neither empty."""
+    route = Route(table.texts("models"), table.texts("upstreams"))
+    for key, found in (("models", route.models), ("upstreams", route.upstreams)):
+        if not found:
+            table.place_of(key).problem(f"{table.entry.name}.{key} names nothing", f"add {key}: [...]")
+    table.done()
+    return route
+
+
+def read_budget(table: Table) -> Budget:
+    """`{account, window, limit_usd, strict}`."""
+    account = table.required("account")
+    window: Window = table.choice("window", WINDOWS, None)
+    limit = table.find("limit_usd")
+    if limit is None:
+        table.entry.problem(f"{table.entry.name} has no limit_usd", "add limit_usd: 50")
+    budget = Budget(account, window, 1 if limit is None else read_usd(limit), table.flag("strict", False))
+    table.done()
+    return budget
+
+
+def read_fuses(table: Table | None) -> Fuses:
+    """`{agent, session, run}`, each a mapping of meters to limits."""
+    if table is None:
+        return Fuses()
+    fuses = Fuses(
+        agent=_read_meters(table, "agent", AGENT_METERS),
+        session=_read_meters(table, "session", TREE_METERS),
+        run=_read_meters(table, "run", TREE_METERS),
+    )
+    table.done()
+    return fuses
+
+
+def _read_meters(table: Table, scope: str, known: tuple[str, ...]) -> Mapping[str, int]:
+    limits: dict[str, int] = {}
+    for meter, entry in table.mapping(scope).items():
+        if meter not in known:
+            entry.problem(f"unknown meter {entry.name}", closest(meter, known))
+        elif meter == "cost_usd":
+            limits["cost"] = read_usd(entry)
+        else:
+            limits[meter] = read_integer(entry, low=0 if meter == "depth" else 1, high=METER_MAX)
+    return MappingProxyType(limits)
+
+
+def read_audit(table: Table | None) -> Audit:
+    """`{path, rotate_bytes, keep}`."""
+    if table is None:
+        return Audit()
+    path = table.text("path") or "stdout"
+    place = table.place_of("path")
+    target = None if path == "stdout" else absolute_path(place, path)
+    if target is not None and not target.parent.is_dir():
+        place.problem(f"audit.path: the folder {target.parent} does not exist", "create it, or write stdout")
+    audit = Audit(
+        path=path if target is None else str(target),
+        rotate_bytes=table.integer("rotate_bytes", Audit().rotate_bytes, low=ROTATE_BYTES_MIN, high=ROTATE_BYTES_MAX),
+        keep=table.integer("keep", Audit().keep, low=1, high=ROTATED_FILES_MAX),
+    )
+    table.done()
+    return audit
+
+
+def read_prices(table: Table | None) -> Prices:
+    """`{path, fallback_model}`."""
+    if table is None:
+        return Prices()
+    path = table.path("path")
+    if path is not None and not path.is_file():
+        table.place_of("path").problem(f"prices.path: {path} is not a file", "check the path")
+    prices = Prices(path, table.text("fallback_model"))
+    table.done()
+    return prices
+
+
+def read_id(table: Table, key: str, default: str | None = None) -> str:
+    """An id as it may stand in an account name, a metric and a path. `default` None: it must be there."""
+    found = table.required(key) if default is None else table.text(key) or default
+    if found and not _ID.fullmatch(found):
+        place = table.place_of(key)
+        place.problem(f"{place.name} is {shown(place)}", "letters, digits and . _ @ + - only, at most 128")
+        return ""
+    return found

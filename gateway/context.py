@@ -1,0 +1,89 @@
+"""The one object per request: what has been learnt so far. Access log, audit record and metrics are read from it.
+
+Not a place for behaviour.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.core.body import Ask
+from gateway.core.budgets import Hold
+from gateway.core.decision import Decision, Lineage, Principal
+from gateway.core.lineage import AgentNode
+from gateway.core.loops import Streaks
+from gateway.core.messages import Tap
+from gateway.core.usage import Usage
+from gateway.errors import Reason
+
+
+@dataclass(slots=True)
+class ToolCallOutcome:
+    """One tool call of this request's answer and what became of it."""
+
+    tool: str
+    tool_use_id: str
+    tool_class: str
+    allowed: bool
+    decision: str
+    message: str = ""
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """What is known of one request. `None` means not learnt (yet)."""
+
+    id: str
+    """`dec_<hex>`: the decision id that every answer carries."""
+    method: str
+    path: str
+    """Path and query as sent, without the `/gw/<tag>` prefix."""
+    headers: Mapping[str, str]
+    """The client's headers: looked up in any case, `items()` in order and with repeats."""
+    dialect: str
+    received_unix_ms: int
+    received_monotonic: float
+    client_name: str = ""
+    client_version: str = ""
+    tag: str | None = None
+
+    principal: Principal | None = None
+    body: bytes = b""
+    """What goes upstream; starts as what the client sent."""
+    ask: Ask | None = None
+    model: str = ""
+    """The model that goes upstream: aliases resolved, obligations met."""
+    max_tokens: int | None = None
+    """What an obligation clamped `max_tokens` to."""
+    lineage: Lineage | None = None
+    agent: AgentNode | None = None
+    began: bool = False
+    """The agent counts this request as in flight."""
+    streaks: Streaks | None = None
+    decision: Decision | None = None
+    restored_denials: int = 0
+
+    hold: Hold | None = None
+    dispatched: bool = False
+    """The request may have reached the upstream, so it may be billed."""
+    upstream: str | None = None
+    upstream_request_id: str | None = None
+    tap: Tap | None = None
+    drain: Callable[[], Awaitable[None]] | None = None
+    """Set when the client left first: reads the rest of the answer for its usage."""
+    drained_later: bool = False
+    """The rest of the answer is read in the background; the request is settled and recorded after it."""
+
+    status: int | None = None
+    reason: Reason | None = None
+    message: str = ""
+    usage: Usage | None = None
+    cost_nanousd: int = 0
+    cost_estimated: bool = False
+    """The upstream's final usage never came; the cost is the floor estimate."""
+    tool_calls: list[ToolCallOutcome] = field(default_factory=list[ToolCallOutcome])
+
+    policy_seconds: float = 0.0
+    upstream_headers_seconds: float | None = None
+    first_byte_seconds: float | None = None
+    total_seconds: float | None = None
+    bytes_out: int = 0

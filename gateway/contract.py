@@ -1,0 +1,51 @@
+"""Names shared with clients and with the runtime: paths, headers, the reserved tool name, limits, the error envelope.
+
+No behaviour beyond building the envelope; imports nothing of the gateway.
+"""
+
+import json
+
+MESSAGES_PATH = "/v1/messages"
+COUNT_TOKENS_PATH = "/v1/messages/count_tokens"
+MODELS_PATH = "/v1/models"
+TAG_PREFIX = "/gw/"
+"""Any inference path may be reached as `/gw/<tag><path>`; the tag becomes the principal tag `path`."""
+ADMIN_PREFIX = "/ringfence/v1"
+
+# Lineage claimed by the client. Claude Code's own names come first, ours serve every other client.
+SESSION_HEADERS = ("x-claude-code-session-id", "x-ringfence-session-id")
+AGENT_HEADERS = ("x-claude-code-agent-id", "x-ringfence-agent-id")
+PARENT_AGENT_HEADERS = ("x-claude-code-parent-agent-id", "x-ringfence-parent-agent-id")
+RUN_HEADER = "x-ringfence-run-id"
+DENIAL_FORM_HEADER = "x-ringfence-denial-form"
+"""`tool_use` (default) or `text`: how a denied tool call is written for a client that stops at an unknown tool."""
+OWN_HEADER_PREFIX = "x-ringfence-"
+"""Request headers with this prefix are ours and never reach an upstream."""
+
+REQUEST_ID_HEADER = "request-id"
+DECISION_HEADER = "x-ringfence-decision"
+SHOULD_RETRY_HEADER = "x-should-retry"
+
+DENIED_TOOL = "ringfence_denied"
+"""Name of the tool that does not exist, as which a denied tool call is written (DESIGN 6)."""
+
+MAIN_AGENT = "main"
+
+BODY_BYTES_MAX = 32 * 1024 * 1024
+"""The Messages API's own limit (413 above it)."""
+JSON_DEPTH_MAX = 500
+"""Deepest nesting of a request body that we read; deeper is a 400 naming the place."""
+TOOL_INPUT_DEPTH_MAX = 100
+"""Deepest tool input that is decided; the embedded engine refuses documents near 128 levels."""
+HEADER_VALUE_CHARS_MAX = 256
+"""Longest session, agent or run id, and path tag."""
+HOLD_PING_SECONDS = 15.0
+"""Longest silence towards a client while a block is held (Claude Code aborts at 300 s)."""
+
+
+def error_envelope(error_type: str, message: str, request_id: str | None = None) -> bytes:
+    """The Messages API's error body: `{"type":"error","error":{"type","message"},"request_id"}`."""
+    envelope: dict[str, object] = {"type": "error", "error": {"type": error_type, "message": message}}
+    if request_id is not None:
+        envelope["request_id"] = request_id
+    return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()

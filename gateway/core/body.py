@@ -1,0 +1,339 @@
+"""A bounded look at a request body, and exact small edits of it. Never re-serialises what it does not change.
+
+`members` and `elements` walk one level of JSON and give byte spans, so that a single value can be replaced in place
+whatever its depth. The walk also finds duplicate keys: decoders keep the last, an upstream may keep the first, and
+then what was decided would not be what runs. Strings and numbers that nobody reads are not validated; the upstream
+does that.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from gateway.contract import DENIED_TOOL, JSON_DEPTH_MAX
+from gateway.errors import GatewayError, Reason
+
+Span = tuple[int, int]
+Edit = tuple[int, int, bytes]
+
+DISTINCT_TOOL_LISTS_MAX = 64
+"""Tool lists remembered by content: a client repeats the same one in every request of a conversation."""
+TAIL_TRIES_MAX = 32
+"""Candidate starts tried when looking for the last messages from the end before the whole array is decoded."""
+
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+_key = re.compile(rb'[ \t\n\r]*"((?:[^"\\]|\\.)*+)"[ \t\n\r]*:[ \t\n\r]*')
+_open_brace = re.compile(rb"[ \t\n\r]*\{")
+_open_bracket = re.compile(rb"[ \t\n\r]*\[[ \t\n\r]*")
+_separator = re.compile(rb"[ \t\n\r]*(,?)[ \t\n\r]*")
+_workspace = re.compile(rb'[Ww]orking directory: (/[^"\\]*)')
+_loose_source = re.compile(rb'"type"\s*:\s*"(?:url|file)"')
+_escaped_ascii = re.compile(rb"\\u00[2-7]")
+
+
+class Malformed(GatewayError):
+    """The body is not what the Messages API takes. `place` is a JSON path such as `tools[3].name`."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(Reason.BODY_MALFORMED, f"{place}: {problem}" if place else problem)
+        self.place = place
+
+
+def members(raw: bytes, place: str = "") -> dict[str, Span]:
+    """Top-level members of a JSON object: key -> (start, end) of its value.
+
+    Raises:
+        Malformed: not an object, not JSON, nested too deep, or a key occurs twice.
+    """
+    values = _decode(_object, raw, place)
+    opening = _open_brace.match(raw)
+    position = opening.end() if opening else 0
+    spans: dict[str, Span] = {}
+    while (key := _key.match(raw, position)) is not None:
+        name: str = msgspec.json.decode(b'"' + key[1] + b'"', type=str)
+        value = bytes(values[name])
+        start = key.end()
+        if name in spans or not raw.startswith(value, start):
+            raise Malformed(f"{place}.{name}" if place else name, "the key occurs twice; send it once")
+        end = start + len(value)
+        spans[name] = (start, end)
+        separator = _separator.match(raw, end)
+        position = separator.end() if separator else end
+    return spans
+
+
+def elements(raw: bytes, place: str = "") -> list[Span]:
+    """Spans of the elements of a JSON array.
+
+    Raises:
+        Malformed: not an array, not JSON or nested too deep.
+    """
+    spans: list[Span] = []
+    opening = _open_bracket.match(raw)
+    position = opening.end() if opening else 0
+    for value in _decode(_array, raw, place):
+        end = position + len(bytes(value))
+        spans.append((position, end))
+        separator = _separator.match(raw, end)
+        position = separator.end() if separator else end
+    return spans
+
+
+def splice(raw: bytes, edits: Sequence[Edit]) -> bytes:
+    """Replace spans of `raw`, given as (start, end, replacement) in any order, not overlapping."""
+    pieces: list[bytes] = []
+    position = 0
+    for start, end, replacement in sorted(edits):
+        pieces += (raw[position:start], replacement)
+        position = end
+    return b"".join((*pieces, raw[position:]))
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What a Messages request asks for, as far as policy and accounting go."""
+
+    model: str
+    stream: bool
+    max_tokens: int | None
+    effort: str | None
+    speed: str | None
+    inference_geo: str | None
+    tools: tuple[str, ...]
+    server_tools: tuple[str, ...]
+    mcp_servers: tuple[str, ...]
+    spans: dict[str, Span]
+
+
+class _Tool(msgspec.Struct):
+    name: str | None = None
+    type: str | None = None
+
+
+class _Server(msgspec.Struct):
+    url: str | None = None
+
+
+class _OutputConfig(msgspec.Struct):
+    effort: str | None = None
+
+
+def peek(body: bytes) -> Ask:
+    """Read what matters of a Messages request body.
+
+    Raises:
+        Malformed: with the place, when it is not a JSON object with a string `model`, when a key that policy depends on
+            occurs twice or has the wrong type, or when a tool claims the reserved name.
+    """
+    spans = members(body)
+
+    def field(name: str, kind: Any) -> Any:
+        if name not in spans:
+            return None
+        start, end = spans[name]
+        return _typed(body[start:end], kind, name)
+
+    if "model" not in spans:
+        raise Malformed("model", "is required: the id of the model to use")
+    tools, server_tools = _read_tools(_value(body, spans, "tools"))
+    output_config = _checked(body, spans, "output_config", _OutputConfig)
+    return Ask(
+        model=field("model", str),
+        stream=bool(field("stream", bool | None)),
+        max_tokens=field("max_tokens", int | None),
+        effort=output_config.effort if output_config else None,
+        speed=field("speed", str | None),
+        inference_geo=field("inference_geo", str | None),
+        tools=tools,
+        server_tools=server_tools,
+        mcp_servers=_read_servers(_value(body, spans, "mcp_servers")),
+        spans=spans,
+    )
+
+
+def _value(body: bytes, spans: dict[str, Span], name: str) -> bytes:
+    span = spans.get(name)
+    return body[span[0] : span[1]] if span else b"null"
+
+
+def _checked(body: bytes, spans: dict[str, Span], name: str, kind: Any) -> Any:
+    raw = _value(body, spans, name)
+    if raw == b"null":
+        return None
+    members(raw, name)
+    return _typed(raw, kind, name)
+
+
+@lru_cache(maxsize=DISTINCT_TOOL_LISTS_MAX)
+def _read_tools(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the client's tools and types of the upstream's own, of a raw `tools` value."""
+    if raw == b"null":
+        return (), ()
+    names: list[str] = []
+    types: list[str] = []
+    for index, (start, end) in enumerate(elements(raw, "tools")):
+        place = f"tools[{index}]"
+        members(raw[start:end], place)
+        tool = _typed(raw[start:end], _Tool, place)
+        if tool.name == DENIED_TOOL:
+            raise Malformed(f"{place}.name", f"'{DENIED_TOOL}' is reserved for denied calls; rename the tool")
+        if tool.type is not None and tool.type != "custom":
+            types.append(tool.type)
+        if tool.name is not None:
+            names.append(tool.name)
+    return tuple(names), tuple(types)
+
+
+def _read_servers(raw: bytes) -> tuple[str, ...]:
+    if raw == b"null":
+        return ()
+    urls: list[str] = []
+    for index, (start, end) in enumerate(elements(raw, "mcp_servers")):
+        place = f"mcp_servers[{index}]"
+        members(raw[start:end], place)
+        urls.append(_typed(raw[start:end], _Server, place).url or "")
+    return tuple(urls)
+
+
+def has_unbounded_input(body: bytes) -> bool:
+    """Does the body name content whose size it does not show (a URL or file source)?
+
+    Escaped ASCII, which no client writes, counts as yes: it could spell such a source.
+    """
+    if b'"url"' in body or b'"file"' in body:
+        return _loose_source.search(body) is not None or _escaped_ascii.search(body) is not None
+    return b"\\u00" in body and _escaped_ascii.search(body) is not None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One entry of `messages`, its content still raw."""
+
+    role: str = ""
+    content: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_message = msgspec.json.Decoder(Message)
+
+
+def latest_messages(messages: bytes) -> Iterator[Message]:
+    """Entries of a raw `messages` array from the last to the first, decoding no more than is taken.
+
+    The bytes `{"role":` cannot stand inside a JSON string, and what begins at a nested object does not end with its
+    entry: so a candidate that decodes as one value up to the known end is an entry. Arrays written otherwise (spaces,
+    another key first) are decoded whole.
+    """
+    start = end = messages.rfind(b"]")
+    tries = 0
+    while tries < TAIL_TRIES_MAX and (start := messages.rfind(b'{"role":', 0, start)) >= 0:
+        tries += 1
+        try:
+            found = _message.decode(messages[start:end])
+        except (msgspec.MsgspecError, RecursionError):
+            continue
+        yield found
+        tries = 0
+        end = messages.rfind(b",", 0, start)
+        if end < 0:
+            return
+    for raw in reversed(_decode(_array, messages[:end] + b"]", "messages")):
+        yield _typed(bytes(raw), Message, "messages")
+
+
+class _Text(msgspec.Struct, frozen=True):
+    text: str = ""
+
+
+def first_words(messages: bytes) -> str:
+    """All text of the first entry of a raw `messages` array, whichever way its content is written."""
+    spans = elements(messages, "messages")
+    if not spans:
+        return ""
+    content = _typed(messages[slice(*spans[0])], Message, "messages[0]").content
+    try:
+        told = msgspec.json.decode(content, type=str | list[_Text])
+    except msgspec.MsgspecError:
+        return ""
+    return told if isinstance(told, str) else "\n".join(block.text for block in told)
+
+
+def find_workspace(body: bytes, spans: dict[str, Span]) -> str | None:
+    """The working directory that the client's environment text names, or None.
+
+    Looked for in `system`, then in `system` entries among the first messages, then in the first user message. The last
+    place also carries text from the repository (instructions files), which a hostile repository could write.
+    """
+    places = [_value(body, spans, "system")]
+    messages = _value(body, spans, "messages")
+    heads = [messages[slice(*span)] for span in elements(messages, "messages")[:3]]
+    places += [head for head in heads if _role(head) == "system"]
+    places += [head for head in heads[:1] if _role(head) == "user"]
+    for place in places:
+        if (found := _workspace.search(place)) is not None:
+            return found[1].decode(errors="replace").rstrip("/") or "/"
+    return None
+
+
+def _role(message: bytes) -> str:
+    return _typed(message, Message, "messages").role
+
+
+def messages_of(body: bytes, ask: Ask) -> bytes:
+    """The raw `messages` array."""
+    return _value(body, ask.spans, "messages")
+
+
+def field_edit(body: bytes, ask: Ask, name: str, value: bytes) -> Edit:
+    """The edit that sets a top-level field, in place or as the first member."""
+    span = ask.spans.get(name)
+    if span is not None:
+        return (*span, value)
+    opening = body.index(b"{") + 1
+    return (opening, opening, b'"' + name.encode() + b'":' + value + b",")
+
+
+def without_tools(body: bytes, ask: Ask, names: frozenset[str]) -> Edit | None:
+    """The edit that takes the named tools off the list; None when none of them is on it."""
+    if not names.intersection(ask.tools):
+        return None
+    raw = _value(body, ask.spans, "tools")
+    kept = [raw[slice(*span)] for span in elements(raw, "tools")]
+    kept = [tool for tool in kept if _typed(tool, _Tool, "tools").name not in names]
+    return (*ask.spans["tools"], b"[" + b",".join(kept) + b"]")
+
+
+def _decode(decoder: Any, raw: bytes, place: str) -> Any:
+    try:
+        return decoder.decode(raw)
+    except RecursionError:
+        raise Malformed(place or _deepest(raw), f"is nested more than {JSON_DEPTH_MAX} levels deep") from None
+    except msgspec.MsgspecError as error:
+        raise Malformed(place, f"request body: {error}" if not place else str(error)) from None
+
+
+def _typed(raw: bytes, kind: Any, place: str) -> Any:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except RecursionError:
+        raise Malformed(place, f"is nested more than {JSON_DEPTH_MAX} levels deep") from None
+    except msgspec.MsgspecError as error:
+        problem, _, inner = str(error).partition(" - at `$")
+        raise Malformed(place + inner.rstrip("`"), problem) from None
+
+
+def _deepest(raw: bytes) -> str:
+    """The top-level key under which nesting passes the limit; runs only to word an error."""
+    depth = 0
+    key = ""
+    for token in re.finditer(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?|[{}\[\]]', raw):
+        first = token[0][:1]
+        if first == b'"':
+            if depth == 1 and token[2]:
+                key = token[1].decode(errors="replace")
+        else:
+            depth += 1 if first in b"{[" else -1
+            if depth > JSON_DEPTH_MAX:
+                break
+    return key

@@ -1,0 +1,345 @@
+"""The gate: holds each tool_use block of a response until it was decided; everything else passes as it came.
+
+A client runs a tool when the block's `content_block_stop` arrives, so a call must be decided before that. Text and
+thinking pass at once. Rules, all failing closed:
+
+    message_start        once, and with no content in it                                       else broken
+    content_block_start  index is the number of blocks begun before; no tool_use block is open  else broken
+                         tool_use: held; anything else passes
+    content_block_delta  of the held block: held;  text, thinking: pass;  of an open block: pass; else broken
+    content_block_stop   of the held block: decided now;  of an open block: passes;             else broken
+    message_delta, message_stop                     pass; while a block is held                      broken
+    any other event      passes
+    a repeated key, a key in other case, a name and a type that disagree, JSON we cannot read         broken
+    stream ends          what is held is dropped
+
+Blocks come one at a time because clients in use find a delta's block by its position and others by its index: with
+gaps, or with a block begun while another waits, they would run a name with an input that was not decided with it.
+`server_tool_use` and `mcp_tool_use` report what the upstream runs itself and pass.
+
+Not here: deciding, waiting, writing to the client.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import msgspec
+
+from gateway.contract import DENIED_TOOL, error_envelope
+from gateway.core.body import Edit, Span, elements, members, splice
+from gateway.core.denial import Denial, denial_text, denied_input
+from gateway.core.messages import JsonObject, Tap, Unreadable, decode_strictly, input_problem, parse_input
+from gateway.core.sse import Frame, Framing, TextRun
+from gateway.errors import GatewayError, Reason
+
+HELD_BYTES_MAX = 4 * 1024 * 1024
+"""Most that is kept of one held block; a larger call must be denied."""
+
+DenialForm = Literal["tool_use", "text"]
+
+_ACTING = frozenset(
+    ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop")
+)
+_STRUCTURAL = frozenset(
+    ("type", "index", "content_block", "delta", "message", "content", "id", "name", "input", "partial_json", "stop_reason")
+)
+_VISIBLE = ("text", "thinking")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCall:
+    """A complete tool call that waits for its decision. With a `problem` there is no input and it must be denied."""
+
+    index: int
+    id: str
+    name: str
+    input: dict[str, Any] | None
+    input_json: bytes
+    problem: str | None
+
+
+@dataclass(slots=True)
+class _Held:
+    """The block being held: its frames as they came, and what they say."""
+
+    index: int
+    block: JsonObject
+    frames: list[bytes] = field(default_factory=list[bytes])
+    parts: list[str] = field(default_factory=list[str])
+    size: int = 0
+    problem: str | None = None
+
+    def add(self, frame: Frame, part: str = "") -> None:
+        self.size += len(frame.raw)
+        if self.size > HELD_BYTES_MAX:
+            self.problem = f"the call is larger than {HELD_BYTES_MAX} bytes"
+            self.frames.clear()
+            self.parts.clear()
+            self.block = {"type": "tool_use", "id": self.block["id"], "name": self.block["name"]}
+            return
+        self.frames.append(frame.raw)
+        if part:
+            self.parts.append(part)
+
+    def call(self) -> HeldCall:
+        """Deltas count when there are any, as in every client; else the input that the block began with."""
+        text = "".join(self.parts) or json.dumps(self.block.get("input", {}), ensure_ascii=False)
+        tool_input, problem = (None, self.problem) if self.problem else parse_input(text)
+        return HeldCall(
+            index=self.index,
+            id=self.block["id"],
+            name=self.block["name"],
+            input=tool_input,
+            input_json=b"" if self.problem else text.encode(errors="replace"),
+            problem=problem,
+        )
+
+
+class StreamGate:
+    """The gate of one streamed response. `tap` sees every event, also those that are held.
+
+    After a GatewayError only `refusal` may follow.
+    """
+
+    def __init__(self, framing: Framing, tap: Tap, *, form: DenialForm = "tool_use") -> None:
+        self._framing = framing
+        self._tap = tap
+        self._form: DenialForm = form
+        self._begun = 0
+        self._shown = 0
+        self._open: dict[int, str] = {}
+        self._ids: set[str] = set()
+        self._held: _Held | None = None
+        self._waiting: tuple[HeldCall, _Held] | None = None
+        self._calls_shown = 0
+        self._calls_as_text = 0
+        self._visible_shown = 0
+        self._started = False
+        self._ended = False
+        self._broken: GatewayError | None = None
+
+    @property
+    def holding(self) -> bool:
+        """A tool call is being held, or waits for its decision."""
+        return self._held is not None or self._waiting is not None
+
+    def feed(self, chunk: bytes) -> Iterator[bytes | HeldCall]:
+        """What `chunk` lets through, in order: bytes to write, or a call to `release` or `deny` before the next piece.
+
+        Raises:
+            GatewayError: UPSTREAM_BROKE, after everything before the fault was yielded.
+            RuntimeError: a call was left undecided.
+        """
+        self._require_decided()
+        if self._broken is not None:
+            raise self._broken
+        try:
+            self._framing.push(chunk)
+        except GatewayError as error:
+            self._broken = error
+            raise
+        return self._pieces(self._incoming())
+
+    def close(self) -> Iterator[bytes | HeldCall]:
+        """The upstream ended. What is held, and an event cut short, are dropped."""
+        self._require_decided()
+        frames = [] if self._broken is not None else self._framing.close()
+        yield from self._pieces(frame for frame in frames if frame.complete)
+        self._held = None
+
+    def release(self, call: HeldCall) -> bytes:
+        """The block exactly as it came."""
+        if call.problem is not None:
+            raise RuntimeError(f"a call with a problem must be denied: {call.problem}")
+        held = self._decided(call)
+        self._shown += 1
+        self._calls_shown += 1
+        return b"".join(held.frames)
+
+    def deny(self, call: HeldCall, denial: Denial) -> bytes:
+        """The block that stands in for the call."""
+        held = self._decided(call)
+        self._shown += 1
+        if self._form == "text":
+            self._calls_as_text += 1
+            self._visible_shown += 1
+            return self._text_block(call.index, denial_text(call.name, denial))
+        self._calls_shown += 1
+        block = {**held.block, "name": DENIED_TOOL, "input": {}}
+        stand_in = _json(denied_input(call.name, call.input, denial)).decode()
+        return self._block(call.index, block, {"type": "input_json_delta", "partial_json": stand_in})
+
+    def refusal(self, error_type: str, message: str) -> bytes:
+        """Bytes that end a begun stream so that the client shows `message` and stops (measured with Claude Code).
+
+        An error event before any completed block makes the client send the request again without streaming, so one is
+        completed first. After a tool call nothing is written: the client runs it and goes on whatever follows.
+        """
+        if self._calls_shown or self._ended:
+            return b""
+        self._ended = True
+        pieces: list[bytes] = []
+        if not self._started:
+            pieces.append(self._encode({"type": "message_start", "message": _empty_message(self._tap)}))
+        closing = [index for index, kind in self._open.items() if kind in _VISIBLE]
+        pieces += [self._encode({"type": "content_block_stop", "index": index}) for index in closing]
+        if not closing and not self._visible_shown:
+            pieces.append(self._text_block(self._shown, message))
+        pieces.append(self._framing.encode("error", error_envelope(error_type, message)))
+        return b"".join(pieces)
+
+    def _require_decided(self) -> None:
+        if self._waiting is not None:
+            raise RuntimeError(f"the call {self._waiting[0].id} was neither released nor denied")
+
+    def _decided(self, call: HeldCall) -> _Held:
+        if self._waiting is None or self._waiting[0] is not call:
+            raise RuntimeError(f"the call {call.id} does not wait for a decision")
+        held = self._waiting[1]
+        self._waiting = None
+        return held
+
+    def _incoming(self) -> Iterator[Frame | TextRun]:
+        while True:
+            item = (self._framing.text_run() if self._held is None else None) or self._framing.next_frame()
+            if item is None:
+                return
+            yield item
+
+    def _pieces(self, incoming: Iterator[Frame | TextRun]) -> Iterator[bytes | HeldCall]:
+        """Passing frames joined into as few writes as the order allows."""
+        passing: list[bytes] = []
+        try:
+            for item in incoming:
+                if isinstance(item, TextRun):
+                    self._tap.add_output(item.chars)
+                    passing.append(item.raw)
+                    continue
+                outcome = self._judge(item)
+                if isinstance(outcome, bytes):
+                    passing.append(outcome)
+                elif outcome is not None:
+                    if passing:
+                        yield b"".join(passing)
+                        passing = []
+                    yield outcome
+                    self._require_decided()
+        except GatewayError as error:
+            self._broken = error
+            if passing:
+                yield b"".join(passing)
+            raise
+        if passing:
+            yield b"".join(passing)
+
+    def _judge(self, frame: Frame) -> bytes | HeldCall | None:
+        """What becomes of one event: its bytes to pass, a call to decide, or None while held."""
+        kind, event = _read_event(frame)
+        self._tap.observe(kind, event)
+        match kind:
+            case "content_block_delta":
+                return self._extend(frame, event)
+            case "content_block_start":
+                return self._begin(frame, event)
+            case "content_block_stop":
+                return self._end(frame, event)
+            case "message_start":
+                return self._start(frame, event)
+            case "message_delta" | "message_stop":
+                if self._held is not None:
+                    raise _broke("ended its message inside a tool call")
+                self._ended = self._ended or kind == "message_stop"
+                return frame.raw if kind == "message_stop" else self._conclude(frame, event)
+            case "error":
+                self._ended = True
+                return frame.raw
+            case _:
+                return frame.raw
+
+    def _start(self, frame: Frame, event: JsonObject) -> bytes:
+        message = _member(event, "message")
+        if self._started or message.get("content"):
+            raise _broke("began its message twice or with content already in it")
+        self._started = True
+        return frame.raw
+
+    def _begin(self, frame: Frame, event: JsonObject) -> bytes | None:
+        block = _member(event, "content_block")
+        kind = block.get("type")
+        if not isinstance(kind, str):
+            raise _broke("began a content block without a type")
+        if self._held is not None or _index(event) != self._begun:
+            raise _broke("sent content blocks out of order")
+        index = self._begun
+        self._begun += 1
+        if kind != "tool_use":
+            self._open[index] = kind
+            self._shown += 1
+            return frame.raw
+        call_id, name = block.get("id"), block.get("name")
+        if not isinstance(call_id, str) or not isinstance(name, str) or call_id in self._ids:
+            raise _broke("sent a tool call without an id and name of its own")
+        self._ids.add(call_id)
+        self._held = _Held(index, block)
+        self._held.add(frame)
+        return None
+
+    def _extend(self, frame: Frame, event: JsonObject) -> bytes | None:
+        index = _index(event)
+        delta = _member(event, "delta")
+        kind = delta.get("type")
+        if self._held is not None and index == self._held.index:
+            part = delta.get("partial_json") if kind == "input_json_delta" else None
+            if not isinstance(part, str):
+                self._held.problem = self._held.problem or "the call holds a delta of an unknown kind"
+                part = ""
+            self._held.add(frame, part)
+            return None
+        if index not in self._open and kind not in ("text_delta", "thinking_delta"):
+            raise _broke("sent a delta for a content block that is not open")
+        return frame.raw
+
+    def _end(self, frame: Frame, event: JsonObject) -> bytes | HeldCall:
+        index = _index(event)
+        held = self._held
+        if held is not None and index == held.index:
+            held.add(frame)
+            call = held.call()
+            self._held = None
+            self._waiting = (call, held)
+            return call
+        kind = self._open.pop(index, None)
+        if kind is None:
+            raise _broke("ended a content block that is not open")
+        self._visible_shown += kind in _VISIBLE
+        return frame.raw
+
+    def _conclude(self, frame: Frame, event: JsonObject) -> bytes:
+        """A message that is left without its tool calls did not stop for them: clients would ask again for ever."""
+        stop_reason = _member(event, "delta").get("stop_reason")
+        if stop_reason != "tool_use" or self._calls_shown or not self._calls_as_text:
+            return frame.raw
+        outer = members(frame.data)["delta"]
+        start, end = members(frame.data[slice(*outer)])["stop_reason"]
+        data = splice(frame.data, [(outer[0] + start, outer[0] + end, b'"end_turn"')])
+        at = frame.raw.find(frame.data)
+        if at < 0:
+            return self._framing.encode("message_delta", data)
+        return splice(frame.raw, [(at, at + len(frame.data), data)])
+
+    def _text_block(self, index: int, text: str) -> bytes:
+        return self._block(index, {"type": "text", "text": ""}, {"type": "text_delta", "text": text})
+
+    def _block(self, index: int, block: JsonObject, delta: JsonObject) -> bytes:
+        return b"".join(
+            (
+                self._encode({"type": "content_block_start", "index": index, "content_block": block}),
+                self._encode({"type": "content_block_delta", "index": index, "delta": delta}),
+                self._encode({"type": "content_block_stop", "index": index}),
+            )
+        )
+
+    def _encode(self, event: JsonObject) -> bytes:
+        return self._framing.encode(event["type"], _json(event))

@@ -1,0 +1,290 @@
+"""What Messages-API events and bodies say: a strict decoder, and the tap that counts what a response used.
+
+Nothing here changes or holds bytes: that is `core/gate.py`. The tap never raises for what an upstream reports: usage it
+cannot read is usage that is not final.
+"""
+
+import json
+from collections import Counter
+from typing import Annotated, Any, cast
+
+import msgspec
+
+from gateway.contract import TOOL_INPUT_DEPTH_MAX
+from gateway.core.usage import Iteration, Tokens, Usage
+
+CHARS_PER_TOKEN = 4
+"""Of the floor estimate: text is seldom written in fewer tokens than this gives."""
+UPSTREAM_TOOLS_MAX = 256
+"""Calls of the upstream's own tools that are remembered per response; all are counted."""
+ERROR_CHARS_MAX = 1000
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+JsonObject = dict[str, Any]
+
+
+class Unreadable(ValueError):
+    """Not JSON, or JSON that decoders read differently (a repeated key, NaN)."""
+
+
+def decode_strictly(text: str) -> Any:
+    """Decode JSON; refuses what decoders in use disagree about.
+
+    Raises:
+        Unreadable: says what is wrong.
+    """
+    try:
+        return _strict.decode(text)
+    except RecursionError:
+        raise Unreadable("is nested too deep") from None
+    except Unreadable:
+        raise
+    except ValueError as error:
+        raise Unreadable(f"is not valid JSON ({error})") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> JsonObject:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Unreadable("repeats a key")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise Unreadable(f"is not valid JSON ({name})")
+
+
+_strict = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_refuse_constant)
+
+
+def parse_input(text: str) -> tuple[JsonObject | None, str | None]:
+    """A tool input as an object, or None and the problem for which the call must be denied."""
+    try:
+        found = decode_strictly(text)
+    except Unreadable as error:
+        return None, f"the input {error}"
+    problem = input_problem(found)
+    return (None, problem) if problem else (found, None)
+
+
+def input_problem(found: object) -> str | None:
+    """Why a decoded input cannot be decided: not an object, too deep, or values that have no JSON spelling."""
+    if not isinstance(found, dict):
+        return "the input is not a JSON object"
+    level: list[Any] = [found]
+    for _ in range(TOOL_INPUT_DEPTH_MAX):
+        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inner(cast(Any, outer))]
+        if not level:
+            return None if _encodable(found) else "the input holds a number or character that has no JSON spelling"
+    if any(isinstance(value, dict | list) for value in level):
+        return f"the input is nested deeper than {TOOL_INPUT_DEPTH_MAX} levels"
+    return None if _encodable(found) else "the input holds a number or character that has no JSON spelling"
+
+
+def _inner(outer: JsonObject | list[Any]) -> list[Any]:
+    return list(outer.values()) if isinstance(outer, dict) else outer
+
+
+def _encodable(found: object) -> bool:
+    try:
+        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        return False
+    return True
+
+
+class _CacheCreation(msgspec.Struct, frozen=True):
+    ephemeral_5m_input_tokens: Count | None = None
+    ephemeral_1h_input_tokens: Count | None = None
+
+
+class _ServerToolUse(msgspec.Struct, frozen=True):
+    web_search_requests: Count | None = None
+
+
+class _IterationUsage(msgspec.Struct, frozen=True):
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
+    cache_creation: _CacheCreation | None = None
+    model: str | None = None
+
+
+class _Reported(_IterationUsage, frozen=True):
+    """`usage` as reported; None is not reported."""
+
+    server_tool_use: _ServerToolUse | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    iterations: tuple[_IterationUsage, ...] | None = None
+    fallback_credit: Any = None
+
+
+class Tap:
+    """Observer of one response: what it is, what it used, how it ended.
+
+    A later report of a count replaces an earlier one, since counts are cumulative; what `message_delta` leaves out
+    keeps the value of `message_start`.
+    """
+
+    def __init__(self) -> None:
+        self.message_id: str | None = None
+        self.model: str | None = None
+        self.stop_reason: str | None = None
+        self.error: tuple[str, str] | None = None
+        """Type and message of an `error` event."""
+        self.blocks: Counter[str] = Counter()
+        """Content blocks begun, by type."""
+        self.upstream_tools: list[tuple[str, str]] = []
+        """(block type, tool name) of calls that the upstream runs itself."""
+        self.output_chars = 0
+        self._reported = _Reported()
+        self._readable = True
+        self._final = False
+
+    def observe(self, kind: str, event: JsonObject) -> None:
+        """One decoded event of type `kind`."""
+        match kind:
+            case "content_block_delta":
+                delta = _object(event.get("delta"))
+                text = delta.get("text") or delta.get("thinking") or delta.get("partial_json")
+                self.add_output(len(text) if isinstance(text, str) else 0)
+            case "content_block_start":
+                self._count_block(_object(event.get("content_block")))
+            case "message_start":
+                self.read_message(_object(event.get("message")))
+            case "message_delta":
+                self.stop_reason = _string(_object(event.get("delta")).get("stop_reason")) or self.stop_reason
+                self._merge(event.get("usage"))
+                self._final = self._reported.output_tokens is not None
+            case "error":
+                self.error = _read_error(event.get("error"))
+            case _:
+                pass
+
+    def add_output(self, chars: int) -> None:
+        """Output of which only the length is known."""
+        self.output_chars += chars
+
+    def read_message(self, message: JsonObject, *, whole: bool = False) -> None:
+        """The message object of a `message_start`, or a whole message, which is final."""
+        self.message_id = _string(message.get("id"))
+        self.model = _string(message.get("model"))
+        self.stop_reason = _string(message.get("stop_reason"))
+        self._merge(message.get("usage"))
+        if whole:
+            self._final = self._reported.output_tokens is not None
+            content: Any = message.get("content")
+            for block in cast(list[Any], content) if isinstance(content, list) else []:
+                self._count_block(_object(block))
+
+    def usage(self) -> Usage:
+        """What has been reported so far."""
+        reported = self._reported
+        server_tools = reported.server_tool_use or _ServerToolUse()
+        return Usage(
+            model=self.model,
+            tokens=_tokens(reported),
+            iterations=tuple(Iteration(_tokens(one), one.model) for one in reported.iterations or ()),
+            web_search_requests=server_tools.web_search_requests or 0,
+            speed=reported.speed,
+            inference_geo=reported.inference_geo,
+            service_tier=reported.service_tier,
+            fallback_credit_redeemed=_redeemed(reported.fallback_credit),
+            refused_empty=self.stop_reason == "refusal" and not self.blocks,
+            final=self._final and self._readable,
+        )
+
+    def floor_usage(self, input_tokens_estimate: int) -> Usage:
+        """The least that was used, for a response whose final usage never came: what was reported or seen, if more."""
+        usage = self.usage()
+        if usage.final:
+            return usage
+        tokens = usage.tokens
+        seen = -(-self.output_chars // CHARS_PER_TOKEN)
+        reported_prompt = tokens.prompt > 0
+        floor = msgspec.structs.replace(
+            tokens,
+            input=tokens.input if reported_prompt else input_tokens_estimate,
+            output=max(tokens.output, seen),
+        )
+        return msgspec.structs.replace(usage, tokens=floor)
+
+    def _count_block(self, block: JsonObject) -> None:
+        kind = _string(block.get("type")) or ""
+        self.blocks[kind] += 1
+        if kind in ("server_tool_use", "mcp_tool_use") and len(self.upstream_tools) < UPSTREAM_TOOLS_MAX:
+            self.upstream_tools.append((kind, _string(block.get("name")) or ""))
+        if kind == "fallback":
+            self.model = _string(_object(block.get("to")).get("model")) or self.model
+
+    def _merge(self, usage: object) -> None:
+        if usage is None:
+            return
+        try:
+            later = msgspec.convert(usage, _Reported)
+        except (msgspec.MsgspecError, RecursionError):
+            self._readable = False
+            return
+        fields = {name: value for name in _Reported.__struct_fields__ if (value := getattr(later, name)) is not None}
+        self._reported = msgspec.structs.replace(self._reported, **fields)
+
+
+class WholeMessage(msgspec.Struct, frozen=True):
+    """A `stream: false` answer as far as accounting goes."""
+
+    id: str | None
+    model: str | None
+    stop_reason: str | None
+    usage: Usage
+    tool_uses: tuple[tuple[str, str], ...]
+    """(id, tool name) of each tool_use block."""
+
+
+def parse_message(body: bytes) -> WholeMessage:
+    """Read a `stream: false` answer. Never raises: what cannot be read is missing, and usage then is not final."""
+    tap = Tap()
+    try:
+        message = _object(msgspec.json.decode(body))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        message = {}
+    tap.read_message(message, whole=True)
+    content: Any = message.get("content")
+    blocks = [_object(block) for block in cast(list[Any], content)] if isinstance(content, list) else []
+    tool_uses = tuple((str(block.get("id")), str(block.get("name"))) for block in blocks if block.get("type") == "tool_use")
+    return WholeMessage(tap.message_id, tap.model, tap.stop_reason, tap.usage(), tool_uses)
+
+
+def _tokens(reported: _IterationUsage) -> Tokens:
+    """Cache writes beyond the reported split are the unrequested ones of server tools, which last 5 minutes."""
+    split = reported.cache_creation or _CacheCreation()
+    five = split.ephemeral_5m_input_tokens or 0
+    hour = split.ephemeral_1h_input_tokens or 0
+    excess = max(0, (reported.cache_creation_input_tokens or 0) - five - hour)
+    return Tokens(
+        input=reported.input_tokens or 0,
+        output=reported.output_tokens or 0,
+        cache_read=reported.cache_read_input_tokens or 0,
+        cache_write_5m=five + excess,
+        cache_write_1h=hour,
+    )
+
+
+def _redeemed(fallback_credit: object) -> bool:
+    status: Any = _object(fallback_credit).get("status")
+    return status == "redeemed" or _object(status).get("type") == "redeemed"
+
+
+def _read_error(error: object) -> tuple[str, str]:
+    found = _object(error)
+    return _string(found.get("type")) or "", (_string(found.get("message")) or "")[:ERROR_CHARS_MAX]
+
+
+def _object(value: object) -> JsonObject:
+    return cast(JsonObject, value) if isinstance(value, dict) else {}
+
+
+def _string(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,1 @@
+"""Adapters of the policy engine port, and the facts that rules are given."""

@@ -1,0 +1,1 @@
+"""Metrics and audit records, read from the request context."""

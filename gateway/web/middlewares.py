@@ -1,0 +1,151 @@
+"""What every request passes, outermost first: `context` (a context, errors to answers, the record), `authenticate`.
+
+Errors become answers in one place; an answer that has begun is never written over.
+"""
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from aiohttp import web
+
+from gateway.context import RequestContext
+from gateway.contract import ADMIN_PREFIX, DECISION_HEADER, REQUEST_ID_HEADER, TAG_PREFIX
+from gateway.errors import GatewayError, Reason
+from gateway.ports import Authenticator, Clock
+from gateway.web.answers import error_response
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+CONTEXT: web.RequestKey[RequestContext] = web.RequestKey("context", RequestContext)
+OPEN_PATHS = frozenset({"/", "/api/hello", "/healthz", "/readyz"})
+"""Answered without a credential: they tell nothing, and clients probe them before they send one."""
+
+_log = logging.getLogger(__name__)
+_client = re.compile(r"([A-Za-z0-9._-]{1,64})(?:/([A-Za-z0-9._-]{1,32}))?")
+
+
+class Recorder(Protocol):
+    """What counts requests in and writes them down when they end."""
+
+    def begin(self) -> None: ...
+    def record(self, ctx: RequestContext) -> None: ...
+
+
+def build_middlewares(authenticator: Authenticator, clock: Clock, records: Recorder) -> list[Middleware]:
+    """The order is security: nothing below `authenticate` runs without a principal."""
+    return [build_context(clock, records), build_authenticate(authenticator)]
+
+
+def build_context(clock: Clock, records: Recorder) -> Middleware:
+    """Give each request its context; turn what it raises into the one answer its reason has; write it down."""
+
+    @web.middleware
+    async def context(request: web.Request, handler: Handler) -> web.StreamResponse:
+        ctx = request[CONTEXT] = _new_context(request, clock)
+        if _is_open(ctx):
+            return await _answered(request, ctx, handler)
+        records.begin()
+        try:
+            response = await _answered(request, ctx, handler)
+            ctx.status = response.status
+            return response
+        finally:
+            if not ctx.drained_later:
+                records.record(ctx)
+
+    return context
+
+
+async def _answered(request: web.Request, ctx: RequestContext, handler: Handler) -> web.StreamResponse:
+    try:
+        response = await handler(request)
+    except GatewayError as error:
+        return _refusal(ctx, error)
+    except web.HTTPException as error:
+        return _refusal(ctx, _from_http(error, request))
+    except asyncio.CancelledError:
+        ctx.reason = ctx.reason or Reason.CLIENT_GONE
+        raise
+    except Exception:
+        _log.exception("request %s failed", ctx.id)
+        return _refusal(ctx, GatewayError(Reason.INTERNAL, f"the gateway failed on {ctx.id}; its log says how"))
+    if not response.prepared:
+        response.headers.setdefault(REQUEST_ID_HEADER, ctx.id)
+        response.headers[DECISION_HEADER] = ctx.id
+    return response
+
+
+def _refusal(ctx: RequestContext, error: GatewayError) -> web.StreamResponse:
+    ctx.reason, ctx.message = error.reason, error.message
+    return error_response(error, ctx.id)
+
+
+def build_authenticate(authenticator: Authenticator) -> Middleware:
+    """Find the principal of `x-api-key` or the bearer; when both are sent they must agree."""
+
+    @web.middleware
+    async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if _is_open(ctx := request[CONTEXT]):
+            return await handler(request)
+        principal = authenticator.authenticate(_secret(request))
+        if principal is None:
+            message = "the credential is not known here, or was revoked; ask your operator for one"
+            raise GatewayError(Reason.CREDENTIAL_INVALID, message)
+        if request.path.startswith(ADMIN_PREFIX) and not principal.operator:
+            message = f"credential {principal.credential} is not an operator's; use one created with --operator"
+            raise GatewayError(Reason.FORBIDDEN, message)
+        ctx.principal = principal if ctx.tag is None else principal.tagged("path", ctx.tag)
+        return await handler(request)
+
+    return authenticate
+
+
+def _is_open(ctx: RequestContext) -> bool:
+    return ctx.path.partition("?")[0] in OPEN_PATHS
+
+
+def _secret(request: web.Request) -> str:
+    key = request.headers.get("x-api-key")
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    bearer = bearer.strip() if scheme.lower() == "bearer" else ""
+    if key and bearer and key != bearer:
+        message = "x-api-key and the bearer differ; send one credential, or the same one in both"
+        raise GatewayError(Reason.CREDENTIAL_CONFLICT, message)
+    secret = key or bearer
+    if not secret:
+        message = "no credential; send it as x-api-key or as Authorization: Bearer"
+        raise GatewayError(Reason.CREDENTIAL_MISSING, message)
+    return secret
+
+
+def _new_context(request: web.Request, clock: Clock) -> RequestContext:
+    path = request.rel_url.raw_path_qs
+    tag = request.match_info.get("tag")
+    if tag is not None:
+        path = path[len(TAG_PREFIX) + len(tag) :]
+    client = _client.match(request.headers.get("user-agent", ""))
+    return RequestContext(
+        id="dec_" + os.urandom(12).hex(),
+        method=request.method,
+        path=path,
+        headers=request.headers,
+        dialect="anthropic",
+        received_unix_ms=clock.unix_ms(),
+        received_monotonic=clock.monotonic(),
+        client_name=client[1] if client else "",
+        client_version=(client[2] or "") if client else "",
+        tag=tag,
+    )
+
+
+def _from_http(error: web.HTTPException, request: web.Request) -> GatewayError:
+    if error.status == 413:
+        return GatewayError(Reason.BODY_TOO_LARGE, "the request body is larger than this gateway takes")
+    if error.status in (404, 405):
+        return GatewayError(Reason.NOT_FOUND, f"{request.method} {request.path} is not served here")
+    return GatewayError(Reason.INTERNAL, f"unexpected answer {error.status}")

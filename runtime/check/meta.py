@@ -1,0 +1,211 @@
+"""Reads `export const meta = {...}` off the syntax tree. It is a pure literal: parsed here, never evaluated."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tree_sitter import Node
+
+from runtime.check.syntax import Script, first_statement, node_text, place_of
+
+PHASES_MAX = 64
+LITERAL_DEPTH_MAX = 32
+RESERVED_KEYS = frozenset({"__proto__", "constructor", "prototype"})
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "0": "\0", "\n": ""}
+_CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What the script says of itself; None and empty where it says nothing usable."""
+
+    name: str | None = None
+    description: str | None = None
+    phases: tuple[str, ...] = ()
+
+
+class NotLiteral(Exception):
+    """A construct that would have to be evaluated."""
+
+    def __init__(self, node: Node, code: str, message: str) -> None:
+        super().__init__(message)
+        self.problem = f"{place_of(node)} {code}: {message}"
+
+
+def read_meta(script: Script) -> tuple[Meta, tuple[str, ...]]:
+    """The meta of a script and every problem with it."""
+    statement = first_statement(script.root)
+    literal = None if statement is None else _meta_object(statement)
+    if statement is None or literal is None:
+        return Meta(), (_missing(script.root, statement),)
+    try:
+        value = read_literal(literal)
+    except NotLiteral as error:
+        return Meta(), (error.problem,)
+    return _checked(literal, value)
+
+
+def read_literal(node: Node, depth: int = 0) -> Any:
+    """The value of a pure literal. Raises `NotLiteral` naming the construct that is none."""
+    if depth > LITERAL_DEPTH_MAX:
+        raise NotLiteral(node, "meta_not_literal", f"nested more than {LITERAL_DEPTH_MAX} levels deep.")
+    match node.type:
+        case "string":
+            return _string(node)
+        case "template_string" if not any(child.type == "template_substitution" for child in node.children):
+            return _string(node)
+        case "number":
+            return _number(node)
+        case "unary_expression" if node_text(node).startswith("-") and node.named_children[0].type == "number":
+            return -_number(node.named_children[0])
+        case "true" | "false" | "null":
+            return _CONSTANTS[node.type]
+        case "array":
+            return [read_literal(child, depth + 1) for child in node.named_children if child.type != "comment"]
+        case "object":
+            return _object(node, depth)
+        case _:
+            raise NotLiteral(node, "meta_not_literal", f"`meta` holds literals only, not this {_label(node)}.")
+
+
+def _meta_object(statement: Node) -> Node | None:
+    """The object of `export const meta = {...}`; None when the statement is anything else."""
+    declaration = statement.child_by_field_name("declaration")
+    if statement.type != "export_statement" or declaration is None or declaration.type != "lexical_declaration":
+        return None
+    declarators = [child for child in declaration.named_children if child.type == "variable_declarator"]
+    if not node_text(declaration).startswith("const") or len(declarators) != 1:
+        return None
+    name, value = declarators[0].child_by_field_name("name"), declarators[0].child_by_field_name("value")
+    if name is None or node_text(name) != "meta":
+        return None
+    return value
+
+
+def _missing(program: Node, first: Node | None) -> str:
+    later = [child for child in program.named_children if _meta_object(child) is not None]
+    if later:
+        return f"{place_of(later[0])} meta_not_first: `export const meta` must be the first statement."
+    place = "1:1" if first is None else place_of(first)
+    return f"{place} meta_missing: begin the script with `export const meta = {{name: '...', description: '...'}}`."
+
+
+def _checked(node: Node, value: Any) -> tuple[Meta, tuple[str, ...]]:
+    place = place_of(node)
+    if not isinstance(value, dict):
+        return Meta(), (f"{place} meta_not_literal: `meta` must be an object literal.",)
+    fields: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  # keys of a literal are strings
+    problems: list[str] = []
+    texts: dict[str, str | None] = {}
+    for key in ("name", "description"):
+        text = fields.get(key)
+        texts[key] = text if isinstance(text, str) and text.strip() else None
+        if texts[key] is None:
+            problems.append(f"{place} meta_missing_{key}: `meta.{key}` must be a text that is not empty.")
+    phases = fields.get("phases", [])
+    titles = _titles(phases)
+    if titles is None:
+        problems.append(
+            f"{place} meta_invalid_phases: `meta.phases` is a list of at most {PHASES_MAX} objects with a `title`."
+        )
+    return Meta(texts["name"], texts["description"], titles or ()), tuple(problems)
+
+
+def _titles(phases: Any) -> tuple[str, ...] | None:
+    if not isinstance(phases, list) or len(phases) > PHASES_MAX:  # pyright: ignore[reportUnknownArgumentType]
+        return None
+    titles: list[str] = []
+    for phase in phases:  # pyright: ignore[reportUnknownVariableType]
+        title: Any = phase.get("title") if isinstance(phase, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if not isinstance(title, str) or not title.strip():
+            return None
+        titles.append(title)
+    return tuple(titles)
+
+
+def _object(node: Node, depth: int) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for child in node.named_children:
+        if child.type == "comment":
+            continue
+        if child.type != "pair":
+            raise NotLiteral(child, "meta_not_literal", f"`meta` holds literals only, not this {_label(child)}.")
+        key, value = child.named_children[0], child.named_children[-1]
+        name = _key(key)
+        if name in RESERVED_KEYS:
+            raise NotLiteral(key, "meta_reserved_key", f"`{name}` cannot be a key.")
+        if name in fields:
+            raise NotLiteral(key, "meta_duplicate_key", f"`{name}` is given twice.")
+        fields[name] = read_literal(value, depth + 1)
+    return fields
+
+
+def _key(node: Node) -> str:
+    if node.type == "string":
+        return _string(node)
+    if node.type in ("property_identifier", "number"):
+        # An escape in a bare key could spell a reserved one.
+        return _unescape(node_text(node), node)
+    raise NotLiteral(node, "meta_not_literal", f"keys of `meta` are plain names, not this {_label(node)}.")
+
+
+def _string(node: Node) -> str:
+    return _unescape(node_text(node)[1:-1], node)
+
+
+def _unescape(text: str, node: Node) -> str:
+    """The characters that a JavaScript string literal stands for."""
+    if "\\" not in text:
+        return text
+    parts: list[str] = []
+    position = 0
+    while position < len(text):
+        character = text[position]
+        if character != "\\":
+            parts.append(character)
+            position += 1
+            continue
+        taken, width = _escape(text[position + 1 :], node)
+        parts.append(taken)
+        position += 1 + width
+    # Pairs of \\uD83D\\uDE00 are one character.
+    return "".join(parts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _escape(rest: str, node: Node) -> tuple[str, int]:
+    kind = rest[:1]
+    digits = ""
+    width = 0
+    if kind == "x":
+        digits, width = rest[1:3], 3
+    elif kind == "u" and rest[1:2] == "{":
+        end = rest.find("}")
+        digits, width = rest[2:end], end + 1
+    elif kind == "u":
+        digits, width = rest[1:5], 5
+    else:
+        return _ESCAPES.get(kind, kind), 1
+    try:
+        return chr(int(digits, 16)), width
+    except (ValueError, OverflowError):
+        raise NotLiteral(node, "meta_not_literal", "this escape names no character.") from None
+
+
+def _number(node: Node) -> int | float:
+    number = read_number(node_text(node))
+    if number is None:
+        raise NotLiteral(node, "meta_not_literal", "`meta` holds plain numbers only, not a BigInt.")
+    return number
+
+
+def read_number(text: str) -> int | float | None:
+    """The value of a JavaScript number literal; None for a BigInt and for what is none."""
+    plain = text.replace("_", "").lower()
+    try:
+        return int(plain, 0) if plain[:2] in ("0x", "0o", "0b") else int(plain) if plain.isdecimal() else float(plain)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _label(node: Node) -> str:
+    return node.type.replace("_", " ")

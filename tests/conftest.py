@@ -1,0 +1,40 @@
+"""What every test gets: no network off loopback, and two hypothesis profiles. Not a place for fakes: tests/support."""
+
+import ipaddress
+import os
+import sys
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+
+# `fast` draws the same examples every time, so that a red test is about the change; `deep` looks for new ones.
+settings.register_profile("fast", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("deep", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(os.environ.get("RINGFENCE_FUZZ", "fast"))
+
+
+class OffLoopback(RuntimeError):
+    """A test tried to reach a host that is not this machine."""
+
+
+def is_loopback(host: object) -> bool:
+    """True for loopback addresses, the wildcard address, and no host at all."""
+    text = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return text == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
+def guard_network(event: str, args: tuple[Any, ...]) -> None:
+    """Audit hook: refuses connections, datagrams and name look-ups that would leave loopback."""
+    if event in ("socket.connect", "socket.sendto"):
+        address = args[1]
+        if isinstance(address, tuple) and not is_loopback(address[0]):
+            raise OffLoopback(f"a test may only reach loopback, not {address[0]}")
+    elif event == "socket.getaddrinfo" and not is_loopback(args[0]):
+        raise OffLoopback(f"a test may only look up localhost, not {args[0]}")
+
+
+sys.addaudithook(guard_network)
