@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. What is wrong is one message on stderr, never a traceback unless it is a bug."""
     parsed = build_parser().parse_args(arguments)
     try:
-        return parsed.run(parsed)
+        exit_code = parsed.run(parsed)
+        sys.stdout.flush()
+        return exit_code
     except CommandFailed as failure:
         return _fail(failure.message, failure.exit_code)
     except ConfigInvalid as invalid:
@@ -123,7 +125,7 @@ def _add_live(commands: "_Group") -> None:
     _connected(limits)
     limits.add_argument("--account", default=None, help="only this one, such as user:alice")
     fuses = commands.add_parser("fuses", help="show and replace fuses").add_subparsers(required=True, metavar="COMMAND")
-    _connected(_add(fuses, "list", "list fuses that warned or blew", _show_fuses))
+    _connected(_add(fuses, "list", "list fuses that warned, blew or were replaced", _show_fuses))
     replace = _add(fuses, "replace", "replace a blown fuse", _replace_fuse)
     _connected(replace)
     replace.add_argument("id")
@@ -136,8 +138,15 @@ def _add_live(commands: "_Group") -> None:
 
 def _serve(parsed: argparse.Namespace) -> int:
     from gateway.app import serve  # imported only here: the server is most of the start-up time of every other command
+    from gateway.commands.named_files import file_problems
 
-    return serve(load_config(parsed.config, os.environ), parsed.config)
+    config = load_config(parsed.config, os.environ)
+    problems = file_problems(config)
+    if problems:
+        raise ConfigInvalid(problems)
+    for warning in config.warnings:
+        print(f"ringfence: warning: {warning}", file=sys.stderr)
+    return serve(config, parsed.config)
 
 
 def _check(parsed: argparse.Namespace) -> int:
@@ -147,7 +156,7 @@ def _check(parsed: argparse.Namespace) -> int:
 
 
 def _test_policies(parsed: argparse.Namespace) -> int:
-    from gateway.commands.checking import run_tests
+    from gateway.commands.policies import run_tests
 
     policy = Policy() if parsed.path is not None else load_config(parsed.config, os.environ).policy
     return run_tests(parsed.path or policy.folder, policy.overrides, as_json=parsed.json)

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -78,7 +78,7 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(config: Config, clock: Clock) -> AsyncIterator[Gateway]:
+async def open_gateway(config: Config, clock: Clock) -> AsyncGenerator[Gateway]:
     """Build everything from a checked configuration; on the way out, finish what runs and close it.
 
     Raises:

@@ -116,7 +116,7 @@ fetch_claude() {
         claude_missing="npm could not fetch $1 $2: $(grep -v '^npm warn' "$download/npm.log" | head -n 3 | tr '\n' ' ')"
         return 1
     fi
-    "$python" - "$download" "$3" "$root/.cache/claude/$2" <<'PY' || { claude_missing="the archive of $1 $2 was refused"; return 1; }
+    "$python" - "$download" "$3" "$root/.cache/claude/$2" <<'PY'
 import base64, hashlib, pathlib, sys, tarfile
 download, integrity, folder = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 (archive,) = download.glob("*.tgz")
@@ -130,5 +130,8 @@ folder.mkdir(parents=True, exist_ok=True)
 (download / "package" / "claude").chmod(0o755)
 (download / "package" / "claude").rename(folder / "claude")
 PY
+    unpacked=$?
     rm -rf "$download"
+    [ "$unpacked" -eq 0 ] || claude_missing="the archive of $1 $2 was refused"
+    return "$unpacked"
 }

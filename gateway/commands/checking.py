@@ -1,12 +1,13 @@
-"""`ringfence check` and `ringfence policy test`: everything wrong with a configuration and its policies, at once."""
+"""`ringfence check`: everything wrong with a configuration, the files it names and its policies, at once."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from gateway.commands.named_files import file_problems
 from gateway.commands.output import EXIT_DONE, EXIT_FAILED, plain, print_json, print_rich, table
-from gateway.config import Config, ConfigInvalid, Problem, load_config
+from gateway.config import Config, ConfigInvalid, Policy, Problem, load_config
 from gateway.core.pricing import format_usd
+from gateway.errors import GatewayError
 from gateway.policy.loadcheck import check_policies
 
 
@@ -16,18 +17,22 @@ def check(path: Path, environ: Mapping[str, str], *, as_json: bool) -> int:
     problems: list[Problem] = []
     try:
         config = load_config(path, environ)
-        problems = _policy_problems(config)
+        policy: Policy | None = config.policy
+        problems += file_problems(config)
     except ConfigInvalid as invalid:
-        problems = list(invalid.problems)
+        problems += invalid.problems
+        policy = invalid.policy
+    if policy is not None and policy.folder.is_dir():
+        problems += _policy_problems(policy)
     warnings = config.warnings if config is not None else ()
     if as_json:
-        summary = _summary(config) if config is not None and not problems else None
+        summary = None if config is None or problems else _summary(config)
         print_json({"ok": not problems, "problems": problems, "warnings": warnings, "summary": summary})
         return EXIT_FAILED if problems else EXIT_DONE
     _print_findings("problem", problems)
     _print_findings("warning", warnings)
     if problems or config is None:
-        print_rich(plain(f"{len(problems)} problems: the gateway would not serve"))
+        print(f"problems: {len(problems)}; the gateway would not serve")
         return EXIT_FAILED
     rows = table(f"{path} is in order", "what", "how")
     for what, how in _summary(config).items():
@@ -36,13 +41,11 @@ def check(path: Path, environ: Mapping[str, str], *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def run_tests(folder: Path, overrides: Mapping[str, Any], *, as_json: bool) -> int:
-    """Run the tests and examples of every rule under `folder`, with `overrides` laid over the defaults."""
-    raise NotImplementedError
-
-
-def _policy_problems(config: Config) -> list[Problem]:
-    found = check_policies(config.policy.folder, config.policy.overrides)
+def _policy_problems(policy: Policy) -> list[Problem]:
+    try:
+        found = check_policies(policy.folder, policy.overrides)
+    except GatewayError as error:
+        return [Problem(str(policy.folder), error.message)]
     return [Problem(f"{row.file}:{row.line}" if row.line else row.file, row.message, row.suggestion) for row in found]
 
 

@@ -9,6 +9,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 
 import msgspec
 
+from gateway.commands.address import gateway_url
 from gateway.commands.output import EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, CommandFailed
 from gateway.config.values import is_loopback
 from gateway.contract import ADMIN_PREFIX
@@ -36,7 +37,9 @@ class GatewayClient:
         return self._ask("POST", path, json.dumps(body).encode(), kind)
 
     def _ask(self, method: str, path: str, body: bytes | None, kind: type[T]) -> T:
-        request = Request(self._base() + ADMIN_PREFIX + path, data=body, headers=self._headers(body), method=method)
+        request = Request(
+            gateway_url(self.url) + ADMIN_PREFIX + path, data=body, headers=self._headers(body), method=method
+        )
         try:
             with self._opener().open(request, timeout=TIMEOUT_SECONDS) as answer:
                 content = answer.read(ANSWER_BYTES_MAX + 1)
@@ -56,12 +59,6 @@ class GatewayClient:
         except msgspec.MsgspecError as error:
             message = f"{self.url} answered something else than this command expects ({error}); is it this gateway?"
             raise CommandFailed(message) from None
-
-    def _base(self) -> str:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise CommandFailed(f"{self.url!r} is not a URL of a gateway: write http://host:port", EXIT_USAGE)
-        return self.url.rstrip("/")
 
     def _headers(self, body: bytes | None) -> dict[str, str]:
         headers = {"accept": "application/json"}

@@ -13,7 +13,7 @@ from typing import Literal
 
 from gateway.commands.output import EXIT_USAGE, CommandFailed, moment, plain, print_json, print_rich, table
 from gateway.config import Config
-from gateway.stores.sqlite import CredentialRow, CredentialRows
+from gateway.stores.credentials import CredentialRow, CredentialRows, CredentialTaken
 
 SECRET_BYTES = 32
 SECRET_PREFIX = "rf_"
@@ -68,7 +68,10 @@ def create_credential(config: Config, wanted: NewCredential, *, as_json: bool) -
         operator=wanted.operator,
         tags={},
     )
-    rows.insert(row)
+    try:
+        rows.insert(row)
+    except CredentialTaken as taken_meanwhile:
+        raise CommandFailed(str(taken_meanwhile)) from None
     if as_json:
         print_json({**asdict(_listed(row)), "secret": secret})
         return
@@ -86,15 +89,8 @@ def list_credentials(config: Config, *, as_json: bool) -> None:
     rows = table("Credentials", "id", "user", "team", "operator", "source", "created", "revoked")
     for row in listed:
         operator = "yes" if row.operator else "no"
-        texts = (
-            row.id,
-            row.user,
-            row.team or "-",
-            operator,
-            row.source,
-            moment(row.created_ms),
-            moment(row.revoked_ms),
-        )
+        times = (moment(row.created_ms), moment(row.revoked_ms))
+        texts = (row.id, row.user, row.team or "-", operator, row.source, *times)
         rows.add_row(*(plain(text) for text in texts))
     print_rich(rows if listed else "No credential exists.")
 

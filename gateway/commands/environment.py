@@ -6,9 +6,9 @@ different credentials are refused; so the API key is unset.
 
 import shlex
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from gateway.commands.output import EXIT_USAGE, CommandFailed, print_json
+from gateway.commands.address import gateway_url
+from gateway.commands.output import print_json
 
 SHELLS = ("sh", "fish", "powershell")
 MODES = ("claude-code", "bedrock", "vertex")
@@ -35,7 +35,7 @@ class Wanted:
 
 def print_environment(wanted: Wanted, *, as_json: bool) -> None:
     """Print the exports, or with `as_json` what each mode sets and unsets."""
-    url = _checked_url(wanted.url)
+    url = gateway_url(wanted.url)
     modes = MODES if wanted.mode is None else (wanted.mode,)
     if as_json:
         credential = wanted.credential or f"${{{CREDENTIAL_VARIABLE}}}"
@@ -88,14 +88,3 @@ def _quoted(text: str, shell: str) -> str:
     if shell == "fish":
         return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return "'" + text.replace("'", "''") + "'" if shell == "powershell" else shlex.quote(text)
-
-
-def _checked_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and url.isprintable()
-    except ValueError:
-        usable = False
-    if not usable:
-        raise CommandFailed(f"{url!r} is not a URL of a gateway: write http://host:port", EXIT_USAGE)
-    return url.rstrip("/")

@@ -76,6 +76,7 @@ class SessionRow(msgspec.Struct):
     last_seen_ms: int
     cost_nanousd: int
     agents: list[AgentRow]
+    fuses: list[str] = []
 
 
 class Sessions(msgspec.Struct):
@@ -108,7 +109,7 @@ def show_limits(client: GatewayClient, account: str | None, *, as_json: bool) ->
 
 
 def show_fuses(client: GatewayClient, *, as_json: bool) -> None:
-    """Fuses that warned or blew."""
+    """Fuses that warned, blew or were replaced."""
     answer = client.read("/fuses", Fuses)
     if as_json:
         print_json(answer)
@@ -153,7 +154,7 @@ def build_tree(session: SessionRow) -> Tree:
         f"session {session.session}  {session.user}  {session.client}  {session.workspace or ''}".rstrip()
         + f"  {format_usd(session.cost_nanousd)}  {calls} calls, {denials} denied  {moment(session.last_seen_ms)}"
     )
-    root = Tree(plain(heading))
+    root = Tree(_with_fuses(plain(heading), session.fuses))
     known = {agent.agent for agent in session.agents}
     waiting = sorted(session.agents, key=lambda agent: agent.depth)
     branches: dict[str, Tree] = {}
@@ -171,10 +172,13 @@ def _describe(agent: AgentRow) -> Text:
         f"{agent.agent}{kind}  {agent.model or '-'}  {format_usd(agent.cost_nanousd)}  "
         f"{agent.requests} requests, {agent.tool_calls} calls, {agent.denials} denied"
     )
-    text = plain(line)
-    if agent.fuses:
-        text.append_text(Text("  fuses: ", style="bold red")).append_text(plain(", ".join(agent.fuses)))
-    return text
+    return _with_fuses(plain(line), agent.fuses)
+
+
+def _with_fuses(text: Text, fuses: list[str]) -> Text:
+    if not fuses:
+        return text
+    return text.append_text(Text("  fuses: ", style="bold red")).append_text(plain(", ".join(fuses)))
 
 
 def _amount(meter: str, value: int) -> str:

@@ -16,12 +16,16 @@ EXIT_USAGE = 2
 EXIT_UNREACHABLE = 6
 EXIT_REFUSED = 7
 
+PIPED_COLUMNS = 160
+"""Width where there is no terminal: a line that another program reads should not be broken."""
+
 EXIT_CODES = """exit codes:
   0  done
   1  failed, or problems were found
   2  wrong usage
   6  the gateway did not answer
   7  the gateway refused
+  130  interrupted
 """
 
 
@@ -40,17 +44,23 @@ def print_json(value: Any) -> None:
 
 
 def print_rich(*parts: RenderableType) -> None:
-    """Tables, trees and text, as wide as the terminal; without colours when stdout is none."""
+    """Tables, trees and text, as wide as the terminal; wide and without colours when stdout is none."""
     console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPED_COLUMNS)
     for part in parts:
         console.print(part)
 
 
 def table(title: str, *columns: str) -> Table:
-    """An empty table; a column whose name begins with `>` is aligned right."""
+    """An empty table; a column whose name begins with `>` is aligned right.
+
+    The first column is what people copy into the next command, so it is never shortened.
+    """
     built = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        built.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        justify = "right" if column.startswith(">") else "left"
+        built.add_column(column.removeprefix(">"), justify=justify, overflow="fold", no_wrap=not built.columns)
     return built
 
 

@@ -70,6 +70,7 @@ class Entry:
     name: str
     node: yaml.Node
     source: Source
+    key: yaml.Node | None = None
 
     @property
     def absent(self) -> bool:
@@ -80,6 +81,10 @@ class Entry:
     def problem(self, message: str, suggestion: str = "") -> None:
         """Report that this value cannot be used."""
         self.source.problems.append(Problem(self.source.place(self.node.start_mark), message, suggestion))
+
+    def key_problem(self, message: str, suggestion: str = "") -> None:
+        """Report that the key of this value cannot be used."""
+        Entry(self.name, self.key or self.node, self.source).problem(message, suggestion)
 
     def warning(self, message: str, suggestion: str = "") -> None:
         """Report something worth knowing that does not stop anything."""
@@ -122,10 +127,10 @@ class Entry:
             key = str(key_node.value)
             name = f"{self.name}.{key}" if self.name else key
             if key in found:
-                first = self.source.place(found[key].node.start_mark)
+                first = self.source.place((found[key].key or key_node).start_mark)
                 key_entry.problem(f"{name} is written twice, first at {first}", "keep one of the two")
                 continue
-            found[key] = Entry(name, value_node, self.source)
+            found[key] = Entry(name, value_node, self.source, key_node)
         return found
 
     def _resolve(self, written: str) -> str | None:

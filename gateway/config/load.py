@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gateway.config.document import CONFIG_BYTES_MAX, Problem, Source, parse_document
+from gateway.config.document import CONFIG_BYTES_MAX, Entry, Problem, Source, parse_document
 from gateway.config.model import (
     Budget,
     Config,
@@ -11,6 +11,7 @@ from gateway.config.model import (
     Identity,
     Listen,
     Org,
+    Policy,
     Route,
     Team,
     UpstreamConfig,
@@ -29,17 +30,21 @@ from gateway.config.sections import (
     read_store,
     read_upstream,
 )
-from gateway.config.values import Table, closest, is_loopback, shown
+from gateway.config.values import Table, closest, is_loopback, nearest, shown
 
 BARE_ACCOUNTS = ("org", "user", "team", "credential", "session", "run", "agent")
 
 
 class ConfigInvalid(Exception):
-    """The configuration cannot be used; `problems` is all of it, in the order of the file."""
+    """The configuration cannot be used; `problems` is all of it, in the order of the file.
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    `policy` is the policy section as far as it could be read, so that policies can be checked in the same go.
+    """
+
+    def __init__(self, problems: Sequence[Problem], policy: Policy | None = None) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+        self.policy = policy
 
 
 def load_config(path: Path, environ: Mapping[str, str]) -> Config:
@@ -70,8 +75,14 @@ def parse_config(text: str, path: Path, environ: Mapping[str, str]) -> Config:
     root_entry = parse_document(text, source)
     config = None if root_entry is None else _read_root(Table(root_entry), source)
     if config is None or source.problems:
-        raise ConfigInvalid(source.problems)
+        policy = None if config is None else config.policy
+        raise ConfigInvalid(sorted(source.problems, key=_position), policy)
     return config
+
+
+def _position(problem: Problem) -> tuple[int, ...]:
+    """Line and column of a problem: people mend a file from top to bottom, whatever order it was checked in."""
+    return tuple(int(part) for part in problem.place.rsplit(":", 2)[1:] if part.isdecimal())
 
 
 def _read_root(root: Table, source: Source) -> Config:
@@ -201,19 +212,18 @@ def _check_account(account: str, table: Table, known: Mapping[str, list[str]]) -
     elif kind == "agent" and colon and "/" not in name:
         place.problem(f"{place.name} {account!r} names no agent", "agent:<session>/<agent>")
     elif name and name not in known.get(kind, [name]):
-        accounts = [f"{kind}:{other}" for other in known[kind]]
-        _report_unmatched(account, table, accounts)
+        _report_unmatched(place, kind, name, known[kind])
 
 
-def _report_unmatched(account: str, table: Table, accounts: list[str]) -> None:
-    place = table.place_of("account")
-    suggestion = closest(account, accounts)
-    if account.startswith("credential:") and not suggestion.startswith("did you mean"):
-        place.warning(
-            f"{place.name} {account!r} is no configured credential", "made with `ringfence credentials create`?"
-        )
+def _report_unmatched(place: Entry, kind: str, name: str, known: list[str]) -> None:
+    """Credentials may also be in the store, which is not read here: only one that looks mistyped is a problem."""
+    match = nearest(name, known)
+    if match is not None:
+        place.problem(f"{place.name} '{kind}:{name}' matches nobody", f"did you mean {kind}:{match}?")
+    elif kind == "credential":
+        place.warning(f"{place.name} '{kind}:{name}' is no configured credential", "is it in the store?")
     else:
-        place.problem(f"{place.name} {account!r} matches nobody", suggestion or "add it to org.teams")
+        place.problem(f"{place.name} '{kind}:{name}' matches nobody", f"add the {kind} to org.teams")
 
 
 def _check_unique(rows: list[tuple[str, Table]], kind: str) -> None:

@@ -116,6 +116,9 @@ def read_policy(table: Table | None) -> Policy:
         if chosen and rule not in rules:
             entry.problem(f"{entry.name} is {shown(entry)}", closest(chosen, get_args(RuleMode)))
     settings = {name: read_any(entry) for name, entry in table.mapping("settings").items()}
+    for name, instead in (("mode", "policy.mode"), ("modes", "policy.rules")):
+        if name in settings:
+            table.place_of("settings").problem(f"policy.settings.{name} has a key of its own", f"write {instead}")
     table.done()
     return Policy(
         path=path,
@@ -189,7 +192,7 @@ def read_upstream(table: Table) -> UpstreamConfig:
 
 def _check_upstream(upstream: UpstreamConfig, table: Table) -> None:
     entry = table.entry
-    if upstream.scenario is not None and not upstream.scenario.is_file():
+    if upstream.scenario is not None and upstream.scenario.suffix and not upstream.scenario.is_file():
         table.place_of("scenario").problem(
             f"{entry.name}.scenario: {upstream.scenario} is not a file", "check the path"
         )
@@ -279,7 +282,7 @@ def _read_meters(table: Table, scope: str, known: tuple[str, ...]) -> Mapping[st
     limits: dict[str, int] = {}
     for meter, entry in table.mapping(scope).items():
         if meter not in known:
-            entry.problem(f"unknown meter {entry.name}", closest(meter, known))
+            entry.key_problem(f"unknown meter {entry.name}", closest(meter, known))
         elif meter == "cost_usd":
             limits["cost"] = read_usd(entry)
         else:

@@ -31,11 +31,16 @@ _SUGGESTION_CUTOFF = 0.6
 Choice = TypeVar("Choice", bound=str)
 
 
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that `word` was probably meant to be."""
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=_SUGGESTION_CUTOFF)), None)
+
+
 def closest(word: str, known: Sequence[str]) -> str:
     """`did you mean x?`, or what there is to choose from, or nothing when there is nothing."""
-    matches = difflib.get_close_matches(word, known, n=1, cutoff=_SUGGESTION_CUTOFF)
-    if matches:
-        return f"did you mean {matches[0]}?"
+    match = nearest(word, known)
+    if match is not None:
+        return f"did you mean {match}?"
     return "one of: " + ", ".join(known) if known else ""
 
 
@@ -61,7 +66,7 @@ class Table:
         """Report every key that was not asked for."""
         for key, entry in self._keys.items():
             if key not in self._asked:
-                entry.problem(f"unknown key {entry.name}", closest(key, sorted(set(self._asked))))
+                entry.key_problem(f"unknown key {entry.name}", closest(key, sorted(set(self._asked))))
 
     def required(self, key: str) -> str:
         """A text that must be there and not empty."""

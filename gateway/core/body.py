@@ -138,6 +138,8 @@ def peek(body: bytes) -> Ask:
 
     if "model" not in spans:
         raise Malformed("model", "is required: the id of the model to use")
+    if _value(body, spans, "messages")[:1] != b"[":
+        raise Malformed("messages", "is required: an array of messages")
     tools, server_tools = _read_tools(_value(body, spans, "tools"))
     output_config = _checked(body, spans, "output_config", _OutputConfig)
     return Ask(

@@ -5,7 +5,7 @@ error result and the agent goes on. Restored: the original call again, and a res
 sees a valid history and the upstream's prompt cache sees the same bytes in every request.
 
 A pure function of the bytes received; no state. It adds no privilege: a client that forges a denied call could as well
-have written the call that it is restored to. Anything not exactly of our shape is left as it is. Not here: the decision.
+have written the call that it is restored to. Anything not exactly of our shape is left as it is. Deciding is not here.
 """
 
 import json
@@ -50,14 +50,15 @@ def denied_input(tool: str, tool_input: dict[str, Any] | None, denial: Denial) -
 
 def denial_text(tool: str, denial: Denial) -> str:
     """Text that stands in for a denied call, for clients that stop at an unknown tool."""
-    return f"[Ringfence denied a call of {tool}: {_sentence(denial.reason)} Decision {denial.decision} is final for this call.]"
+    reason = _sentence(denial.reason)
+    return f"[Ringfence denied a call of {tool}: {reason} Decision {denial.decision} is final for this call.]"
 
 
 def result_text(tool: str, denial: Denial) -> str:
     """What the model reads as the result of a denied call."""
     return (
-        f"Ringfence denied this call of {tool}: {_sentence(denial.reason)} The decision ({denial.decision}) is final for "
-        "this call; the same call will be denied again. Do what the reason allows instead, or go on without it."
+        f"Ringfence denied this call of {tool}: {_sentence(denial.reason)} The decision ({denial.decision}) is final "
+        "for this call; the same call will be denied again. Do what the reason allows instead, or go on without it."
     )
 
 

@@ -9,7 +9,7 @@ default geography is `us` pays 1.1 of what a request that does not say so is hel
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.core.body import Ask, has_unbounded_input
 from gateway.core.prices import UNIT, Price, Rates
@@ -39,7 +39,8 @@ OUTPUT_START = 4_096
 """Output expected before enough was seen."""
 OUTPUT_PERCENT = 95
 
-_unshown_keys = frozenset({"thread", "container", "fallbacks", "compaction", "context_management", "mcp_servers"})
+_unshown_keys = frozenset({"thread", "container", "fallbacks", "compaction", "mcp_servers"})
+"""Fields by which the upstream reads more than the body, or reads it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +57,32 @@ class Shape:
     inference_geo: str | None = None
 
 
-def shape_of(ask: Ask, body: bytes) -> Shape:
-    """The shape of a request from what was peeked of it and its bytes."""
-    has_media = b'"media_type"' in body  # one cheap search spares the others in bodies of text alone
-    unbounded = (
-        bool(ask.server_tools)
-        or not _unshown_keys.isdisjoint(ask.spans)
-        or (has_media and b"/pdf" in body)
-        or has_unbounded_input(body)
-    )
+def shape_of(ask: Ask, body: bytes, *, max_tokens: int | None = None) -> Shape:
+    """The shape of a request as far as its peeked fields tell; `max_tokens` is what a policy clamped it to."""
     return Shape(
         body_bytes=len(body),
-        max_tokens=ask.max_tokens,
-        images=body.count(b'"image/') + body.count(b'"image\\/') if has_media else 0,
-        unbounded=unbounded,
+        max_tokens=ask.max_tokens if max_tokens is None else max_tokens,
+        unbounded=bool(ask.server_tools) or not _unshown_keys.isdisjoint(ask.spans) or _compacts(ask, body),
         web_search=any(tool.startswith("web_search") for tool in ask.server_tools),
         fast=ask.speed == "fast",
         inference_geo=ask.inference_geo,
     )
+
+
+def bounded(shape: Shape, body: bytes) -> Shape:
+    """`shape` with what only a search of the whole body finds; a strict estimate needs it."""
+    # Images, files and URLs have a source; escaped ASCII could spell one. In bodies of text two searches spare five.
+    if b'"source"' not in body and b"\\u00" not in body:
+        return shape
+    images = body.count(b'"image/') + body.count(b'"image\\/')
+    unbounded = shape.unbounded or b"/pdf" in body or has_unbounded_input(body)
+    return replace(shape, images=images, unbounded=unbounded)
+
+
+def _compacts(ask: Ask, body: bytes) -> bool:
+    """Context edits that only clear shorten the prompt; one that compacts is a model pass more."""
+    start, end = ask.spans.get("context_management", (0, 0))
+    return b"compact" in body[start:end] or b"\\u00" in body[start:end]
 
 
 def strict_nanousd(price: Price, shape: Shape) -> int:
@@ -135,10 +144,15 @@ class Learned:
             habits.ratio += (seen - habits.ratio) // RATIO_WEIGHT
         habits.add_output(usage.tokens.output)
 
+    def input_tokens(self, price: Price, body_bytes: int) -> int:
+        """Prompt tokens that a body of this size likely has."""
+        ratio = self._habits_of(price.id).ratio
+        return min(price.context_window, -(-body_bytes * ratio // RATIO_SCALE))
+
     def expected_nanousd(self, price: Price, shape: Shape, last: Tokens | None = None) -> int:
         """What the request will likely cost. `last`: tokens of the agent's previous response, None at its first."""
         habits = self._habits_of(price.id)
-        prompt = min(price.context_window, -(-shape.body_bytes * habits.ratio // RATIO_SCALE))
+        prompt = self.input_tokens(price, shape.body_bytes)
         ceiling = price.max_output if shape.max_tokens is None else max(0, shape.max_tokens)
         usual = habits.usual_output()
         output = ceiling if usual is None else min(ceiling, usual)

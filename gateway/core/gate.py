@@ -17,47 +17,56 @@ Blocks come one at a time because clients in use find a delta's block by its pos
 gaps, or with a block begun while another waits, they would run a name with an input that was not decided with it.
 `server_tool_use` and `mcp_tool_use` report what the upstream runs itself and pass.
 
-Not here: deciding, waiting, writing to the client.
+Answers that are not streamed pass the gate in `core/calls.py`. Not here: deciding, waiting, writing to the client.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
 
 import msgspec
 
 from gateway.contract import DENIED_TOOL, error_envelope
-from gateway.core.body import Edit, Span, elements, members, splice
+from gateway.core.body import members, splice
+from gateway.core.calls import (
+    END_TURN,
+    HELD_BYTES_MAX,
+    TOO_LARGE,
+    DenialForm,
+    HeldCall,
+    ascii_json,
+    gate_message,
+    require_releasable,
+    rewrite_message,
+)
 from gateway.core.denial import Denial, denial_text, denied_input
-from gateway.core.messages import JsonObject, Tap, Unreadable, decode_strictly, input_problem, parse_input
+from gateway.core.messages import Tap
 from gateway.core.sse import Frame, Framing, TextRun
-from gateway.errors import GatewayError, Reason
-
-HELD_BYTES_MAX = 4 * 1024 * 1024
-"""Most that is kept of one held block; a larger call must be denied."""
-
-DenialForm = Literal["tool_use", "text"]
-
-_ACTING = frozenset(
-    ("message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop")
+from gateway.core.strict import (
+    JsonObject,
+    block_index,
+    broke,
+    object_member,
+    parse_input,
+    read_event,
+    read_input_delta,
+    string_member,
 )
-_STRUCTURAL = frozenset(
-    ("type", "index", "content_block", "delta", "message", "content", "id", "name", "input", "partial_json", "stop_reason")
-)
+from gateway.errors import GatewayError
+
+__all__ = ["HELD_BYTES_MAX", "DenialForm", "HeldCall", "StreamGate", "gate_message", "rewrite_message"]
+
 _VISIBLE = ("text", "thinking")
-
-
-@dataclass(frozen=True, slots=True)
-class HeldCall:
-    """A complete tool call that waits for its decision. With a `problem` there is no input and it must be denied."""
-
-    index: int
-    id: str
-    name: str
-    input: dict[str, Any] | None
-    input_json: bytes
-    problem: str | None
+_EMPTY_MESSAGE: JsonObject = {
+    "id": "msg_ringfence",
+    "type": "message",
+    "role": "assistant",
+    "model": "",
+    "content": [],
+    "stop_reason": None,
+    "stop_sequence": None,
+    "usage": {"input_tokens": 0, "output_tokens": 0},
+}
 
 
 @dataclass(slots=True)
@@ -74,7 +83,7 @@ class _Held:
     def add(self, frame: Frame, part: str = "") -> None:
         self.size += len(frame.raw)
         if self.size > HELD_BYTES_MAX:
-            self.problem = f"the call is larger than {HELD_BYTES_MAX} bytes"
+            self.problem = TOO_LARGE
             self.frames.clear()
             self.parts.clear()
             self.block = {"type": "tool_use", "id": self.block["id"], "name": self.block["name"]}
@@ -151,8 +160,7 @@ class StreamGate:
 
     def release(self, call: HeldCall) -> bytes:
         """The block exactly as it came."""
-        if call.problem is not None:
-            raise RuntimeError(f"a call with a problem must be denied: {call.problem}")
+        require_releasable(call)
         held = self._decided(call)
         self._shown += 1
         self._calls_shown += 1
@@ -167,8 +175,8 @@ class StreamGate:
             self._visible_shown += 1
             return self._text_block(call.index, denial_text(call.name, denial))
         self._calls_shown += 1
-        block = {**held.block, "name": DENIED_TOOL, "input": {}}
-        stand_in = _json(denied_input(call.name, call.input, denial)).decode()
+        block: JsonObject = {**held.block, "name": DENIED_TOOL, "input": {}}
+        stand_in = json.dumps(denied_input(call.name, call.input, denial))
         return self._block(call.index, block, {"type": "input_json_delta", "partial_json": stand_in})
 
     def refusal(self, error_type: str, message: str) -> bytes:
@@ -181,8 +189,8 @@ class StreamGate:
             return b""
         self._ended = True
         pieces: list[bytes] = []
-        if not self._started:
-            pieces.append(self._encode({"type": "message_start", "message": _empty_message(self._tap)}))
+        if not self._started and not self._shown:
+            pieces.append(self._encode({"type": "message_start", "message": _EMPTY_MESSAGE}))
         closing = [index for index, kind in self._open.items() if kind in _VISIBLE]
         pieces += [self._encode({"type": "content_block_stop", "index": index}) for index in closing]
         if not closing and not self._visible_shown:
@@ -236,7 +244,12 @@ class StreamGate:
 
     def _judge(self, frame: Frame) -> bytes | HeldCall | None:
         """What becomes of one event: its bytes to pass, a call to decide, or None while held."""
-        kind, event = _read_event(frame)
+        held = self._held
+        if held is not None and (part := read_input_delta(frame)) is not None and part[0] == held.index:
+            self._tap.add_output(len(part[1]))
+            held.add(frame, part[1])
+            return None
+        kind, event = read_event(frame)
         self._tap.observe(kind, event)
         match kind:
             case "content_block_delta":
@@ -248,8 +261,8 @@ class StreamGate:
             case "message_start":
                 return self._start(frame, event)
             case "message_delta" | "message_stop":
-                if self._held is not None:
-                    raise _broke("ended its message inside a tool call")
+                if held is not None:
+                    raise broke("ended its message inside a tool call")
                 self._ended = self._ended or kind == "message_stop"
                 return frame.raw if kind == "message_stop" else self._conclude(frame, event)
             case "error":
@@ -259,36 +272,35 @@ class StreamGate:
                 return frame.raw
 
     def _start(self, frame: Frame, event: JsonObject) -> bytes:
-        message = _member(event, "message")
+        message = object_member(event, "message")
         if self._started or message.get("content"):
-            raise _broke("began its message twice or with content already in it")
+            raise broke("began its message twice or with content already in it")
         self._started = True
         return frame.raw
 
     def _begin(self, frame: Frame, event: JsonObject) -> bytes | None:
-        block = _member(event, "content_block")
-        kind = block.get("type")
-        if not isinstance(kind, str):
-            raise _broke("began a content block without a type")
-        if self._held is not None or _index(event) != self._begun:
-            raise _broke("sent content blocks out of order")
+        block = object_member(event, "content_block")
+        kind = string_member(block, "type")
+        if self._held is not None or block_index(event) != self._begun:
+            raise broke("sent content blocks out of order")
         index = self._begun
         self._begun += 1
         if kind != "tool_use":
             self._open[index] = kind
             self._shown += 1
             return frame.raw
-        call_id, name = block.get("id"), block.get("name")
-        if not isinstance(call_id, str) or not isinstance(name, str) or call_id in self._ids:
-            raise _broke("sent a tool call without an id and name of its own")
+        call_id = string_member(block, "id")
+        string_member(block, "name")
+        if call_id in self._ids:
+            raise broke("sent two tool calls with one id")
         self._ids.add(call_id)
         self._held = _Held(index, block)
         self._held.add(frame)
         return None
 
     def _extend(self, frame: Frame, event: JsonObject) -> bytes | None:
-        index = _index(event)
-        delta = _member(event, "delta")
+        index = block_index(event)
+        delta = object_member(event, "delta")
         kind = delta.get("type")
         if self._held is not None and index == self._held.index:
             part = delta.get("partial_json") if kind == "input_json_delta" else None
@@ -298,11 +310,11 @@ class StreamGate:
             self._held.add(frame, part)
             return None
         if index not in self._open and kind not in ("text_delta", "thinking_delta"):
-            raise _broke("sent a delta for a content block that is not open")
+            raise broke("sent a delta for a content block that is not open")
         return frame.raw
 
     def _end(self, frame: Frame, event: JsonObject) -> bytes | HeldCall:
-        index = _index(event)
+        index = block_index(event)
         held = self._held
         if held is not None and index == held.index:
             held.add(frame)
@@ -312,18 +324,22 @@ class StreamGate:
             return call
         kind = self._open.pop(index, None)
         if kind is None:
-            raise _broke("ended a content block that is not open")
+            raise broke("ended a content block that is not open")
         self._visible_shown += kind in _VISIBLE
         return frame.raw
 
     def _conclude(self, frame: Frame, event: JsonObject) -> bytes:
         """A message that is left without its tool calls did not stop for them: clients would ask again for ever."""
-        stop_reason = _member(event, "delta").get("stop_reason")
-        if stop_reason != "tool_use" or self._calls_shown or not self._calls_as_text:
+        if self._calls_shown or not self._calls_as_text:
             return frame.raw
-        outer = members(frame.data)["delta"]
-        start, end = members(frame.data[slice(*outer)])["stop_reason"]
-        data = splice(frame.data, [(outer[0] + start, outer[0] + end, b'"end_turn"')])
+        if object_member(event, "delta").get("stop_reason") != "tool_use":
+            return frame.raw
+        try:
+            outer = members(frame.data)["delta"]
+            start, end = members(frame.data[slice(*outer)])["stop_reason"]
+        except (GatewayError, msgspec.MsgspecError, ValueError) as error:
+            raise broke(f"ended its message in a way that cannot be rewritten ({error})") from None
+        data = splice(frame.data, [(outer[0] + start, outer[0] + end, END_TURN)])
         at = frame.raw.find(frame.data)
         if at < 0:
             return self._framing.encode("message_delta", data)
@@ -342,4 +358,4 @@ class StreamGate:
         )
 
     def _encode(self, event: JsonObject) -> bytes:
-        return self._framing.encode(event["type"], _json(event))
+        return self._framing.encode(event["type"], ascii_json(event))

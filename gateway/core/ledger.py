@@ -40,7 +40,9 @@ class _Account:
     """Money of one account. `spent` is by window, in the order of `WINDOWS`, as of `hour`."""
 
     name: str
+    limits: tuple[LimitRow, ...]
     rows: tuple[tuple[int, LimitRow], ...]
+    """The limits, each with the index of its window in `spent`."""
     hour: int
     spent: list[int] = field_of(default_factory=lambda: [0] * len(WINDOWS))
     held_strict: int = 0
@@ -154,9 +156,13 @@ class LedgerBook:
             self.settle(each.hold.id, each.charge, now_ms)
         return [Expired(each.hold.id, each.charge) for each in due]
 
-    def is_open(self, hold_id: str) -> bool:
-        """Has the hold not ended yet?"""
-        return hold_id in self._open
+    def is_strict(self, accounts: Sequence[str]) -> bool:
+        """Does a strict limit hold for one of the accounts?"""
+        for name in accounts:
+            held = self._accounts.get(name)
+            if any(row.strict for row in (self._limits.for_account(name) if held is None else held.limits)):
+                return True
+        return False
 
     def spent(self, account: str) -> int:
         """Nano-dollars spent by an account in all; 0 for one that is not in memory."""
@@ -204,8 +210,8 @@ class LedgerBook:
         return account
 
     def _new_account(self, name: str) -> _Account:
-        rows = tuple((WINDOWS.index(row.window), row) for row in self._limits.for_account(name))
-        return _Account(name, rows, self._hour)
+        limits = self._limits.for_account(name)
+        return _Account(name, limits, tuple((WINDOWS.index(row.window), row) for row in limits), self._hour)
 
     def _check_hold(self, hold: Hold) -> None:
         if hold.id in self._open:

@@ -1,16 +1,15 @@
-"""What Messages-API events and bodies say: a strict decoder, and the tap that counts what a response used.
+"""The tap: what a Messages-API response says of itself, and what it used.
 
-Nothing here changes or holds bytes: that is `core/gate.py`. The tap never raises for what an upstream reports: usage it
-cannot read is usage that is not final.
+Nothing here changes or holds bytes: that is `core/gate.py`. Nothing here raises for what an upstream reports: usage
+that cannot be read is usage that is not final.
 """
 
-import json
 from collections import Counter
 from typing import Annotated, Any, cast
 
 import msgspec
 
-from gateway.contract import TOOL_INPUT_DEPTH_MAX
+from gateway.core.strict import JsonObject
 from gateway.core.usage import Iteration, Tokens, Usage
 
 CHARS_PER_TOKEN = 4
@@ -20,77 +19,6 @@ UPSTREAM_TOOLS_MAX = 256
 ERROR_CHARS_MAX = 1000
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-JsonObject = dict[str, Any]
-
-
-class Unreadable(ValueError):
-    """Not JSON, or JSON that decoders read differently (a repeated key, NaN)."""
-
-
-def decode_strictly(text: str) -> Any:
-    """Decode JSON; refuses what decoders in use disagree about.
-
-    Raises:
-        Unreadable: says what is wrong.
-    """
-    try:
-        return _strict.decode(text)
-    except RecursionError:
-        raise Unreadable("is nested too deep") from None
-    except Unreadable:
-        raise
-    except ValueError as error:
-        raise Unreadable(f"is not valid JSON ({error})") from None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> JsonObject:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise Unreadable("repeats a key")
-    return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise Unreadable(f"is not valid JSON ({name})")
-
-
-_strict = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_refuse_constant)
-
-
-def parse_input(text: str) -> tuple[JsonObject | None, str | None]:
-    """A tool input as an object, or None and the problem for which the call must be denied."""
-    try:
-        found = decode_strictly(text)
-    except Unreadable as error:
-        return None, f"the input {error}"
-    problem = input_problem(found)
-    return (None, problem) if problem else (found, None)
-
-
-def input_problem(found: object) -> str | None:
-    """Why a decoded input cannot be decided: not an object, too deep, or values that have no JSON spelling."""
-    if not isinstance(found, dict):
-        return "the input is not a JSON object"
-    level: list[Any] = [found]
-    for _ in range(TOOL_INPUT_DEPTH_MAX):
-        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inner(cast(Any, outer))]
-        if not level:
-            return None if _encodable(found) else "the input holds a number or character that has no JSON spelling"
-    if any(isinstance(value, dict | list) for value in level):
-        return f"the input is nested deeper than {TOOL_INPUT_DEPTH_MAX} levels"
-    return None if _encodable(found) else "the input holds a number or character that has no JSON spelling"
-
-
-def _inner(outer: JsonObject | list[Any]) -> list[Any]:
-    return list(outer.values()) if isinstance(outer, dict) else outer
-
-
-def _encodable(found: object) -> bool:
-    try:
-        json.dumps(found, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError:
-        return False
-    return True
 
 
 class _CacheCreation(msgspec.Struct, frozen=True):
@@ -122,6 +50,20 @@ class _Reported(_IterationUsage, frozen=True):
     fallback_credit: Any = None
 
 
+class WholeMessage(msgspec.Struct, frozen=True):
+    """A `stream: false` answer as far as accounting goes."""
+
+    id: str | None
+    model: str | None
+    stop_reason: str | None
+    usage: Usage
+    tool_uses: tuple[tuple[str, str], ...]
+    """(id, tool name) of each tool_use block."""
+    upstream_tools: tuple[tuple[str, str], ...]
+    blocks: dict[str, int]
+    output_chars: int
+
+
 class Tap:
     """Observer of one response: what it is, what it used, how it ended.
 
@@ -143,6 +85,7 @@ class Tap:
         self._reported = _Reported()
         self._readable = True
         self._final = False
+        self._whole: Usage | None = None
 
     def observe(self, kind: str, event: JsonObject) -> None:
         """One decoded event of type `kind`."""
@@ -154,7 +97,11 @@ class Tap:
             case "content_block_start":
                 self._count_block(_object(event.get("content_block")))
             case "message_start":
-                self.read_message(_object(event.get("message")))
+                message = _object(event.get("message"))
+                self.message_id = _string(message.get("id"))
+                self.model = _string(message.get("model"))
+                self.stop_reason = _string(message.get("stop_reason"))
+                self._merge(message.get("usage"))
             case "message_delta":
                 self.stop_reason = _string(_object(event.get("delta")).get("stop_reason")) or self.stop_reason
                 self._merge(event.get("usage"))
@@ -168,20 +115,20 @@ class Tap:
         """Output of which only the length is known."""
         self.output_chars += chars
 
-    def read_message(self, message: JsonObject, *, whole: bool = False) -> None:
-        """The message object of a `message_start`, or a whole message, which is final."""
-        self.message_id = _string(message.get("id"))
-        self.model = _string(message.get("model"))
-        self.stop_reason = _string(message.get("stop_reason"))
-        self._merge(message.get("usage"))
-        if whole:
-            self._final = self._reported.output_tokens is not None
-            content: Any = message.get("content")
-            for block in cast(list[Any], content) if isinstance(content, list) else []:
-                self._count_block(_object(block))
+    def observe_message(self, message: WholeMessage) -> None:
+        """A whole answer, instead of events."""
+        self.message_id = message.id
+        self.model = message.model
+        self.stop_reason = message.stop_reason
+        self.blocks = Counter(message.blocks)
+        self.upstream_tools = list(message.upstream_tools)
+        self.output_chars = message.output_chars
+        self._whole = message.usage
 
     def usage(self) -> Usage:
         """What has been reported so far."""
+        if self._whole is not None:
+            return self._whole
         reported = self._reported
         server_tools = reported.server_tool_use or _ServerToolUse()
         return Usage(
@@ -232,29 +179,31 @@ class Tap:
         self._reported = msgspec.structs.replace(self._reported, **fields)
 
 
-class WholeMessage(msgspec.Struct, frozen=True):
-    """A `stream: false` answer as far as accounting goes."""
-
-    id: str | None
-    model: str | None
-    stop_reason: str | None
-    usage: Usage
-    tool_uses: tuple[tuple[str, str], ...]
-    """(id, tool name) of each tool_use block."""
-
-
 def parse_message(body: bytes) -> WholeMessage:
     """Read a `stream: false` answer. Never raises: what cannot be read is missing, and usage then is not final."""
-    tap = Tap()
     try:
         message = _object(msgspec.json.decode(body))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         message = {}
-    tap.read_message(message, whole=True)
+    tap = Tap()
+    tap.observe("message_start", {"message": message})
+    tap.observe("message_delta", {"usage": message.get("usage")})
     content: Any = message.get("content")
     blocks = [_object(block) for block in cast(list[Any], content)] if isinstance(content, list) else []
-    tool_uses = tuple((str(block.get("id")), str(block.get("name"))) for block in blocks if block.get("type") == "tool_use")
-    return WholeMessage(tap.message_id, tap.model, tap.stop_reason, tap.usage(), tool_uses)
+    for block in blocks:
+        tap.observe("content_block_start", {"content_block": block})
+        tap.observe("content_block_delta", {"delta": block})
+    calls = [block for block in blocks if block.get("type") == "tool_use"]
+    return WholeMessage(
+        id=tap.message_id,
+        model=tap.model,
+        stop_reason=tap.stop_reason,
+        usage=tap.usage(),
+        tool_uses=tuple((str(call.get("id")), str(call.get("name"))) for call in calls),
+        upstream_tools=tuple(tap.upstream_tools),
+        blocks=dict(tap.blocks),
+        output_chars=tap.output_chars,
+    )
 
 
 def _tokens(reported: _IterationUsage) -> Tokens:

@@ -96,6 +96,8 @@ def unwrap(program: str, arguments: _Words) -> Unwrapped:
     reader = _READERS.get(program)
     if reader is not None:
         return reader(arguments)
+    if program == "uv" and arguments and arguments[0].text == "pip":
+        return _inner((Field("pip"), *arguments[1:]))
     if arguments and (program, arguments[0].text) in _RUNNERS:
         return _inner(_skip_options(program, arguments[1:]))
     if program in _SKIPS_ONE:
@@ -165,7 +167,9 @@ def _script(arguments: _Words) -> Unwrapped:
 
 
 def _interpreter(program: str, arguments: _Words) -> Unwrapped:
-    for word in arguments:
+    for index, word in enumerate(arguments):
+        if word.text == "-m":
+            return _inner(arguments[index + 1 :])
         if word.text in ("-c", "-e", "-E", "-r", "-p", "-pe", "-ne", "-pi", "--eval", "--print", "eval") or re.fullmatch(
             r"-[A-Za-z]*[ce]", word.text
         ):
@@ -190,6 +194,11 @@ def _env(arguments: _Words) -> Unwrapped:
 
 def _xargs(arguments: _Words) -> Unwrapped:
     rest = _skip_options("xargs", arguments)
+    mark = next((word.text[2:] or "{}" for word in arguments if re.match(r"-[Ii]", word.text)), None)
+    if mark is not None and any(word.text == "-I" for word in arguments[: len(arguments) - len(rest)]):
+        mark = arguments[[word.text for word in arguments].index("-I") + 1].text
+    if mark:
+        return _inner([Field(word.text.replace(mark, UNKNOWN)) for word in rest])
     return _inner((*rest, Field(UNKNOWN)) if rest else ())
 
 

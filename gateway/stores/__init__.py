@@ -1,27 +1,23 @@
 """Adapters of the ledger, fuse and lineage ports, and the choice between them by URL."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gateway.core.ledger import Limits
 from gateway.errors import GatewayError, Reason
 from gateway.stores.memory import MemoryStore as MemoryStore
 from gateway.stores.sqlite import SqliteStore as SqliteStore
 
-if TYPE_CHECKING:
-    from gateway.ports import Clock
-
 SQLITE_SCHEME = "sqlite:///"
 
 
-def open_store(url: str, limits: Limits, clock: "Clock") -> SqliteStore:
+def open_store(url: str, limits: Limits, now_ms: int) -> SqliteStore:
     """Open `sqlite:///relative.db` or `sqlite:////absolute.db`, and expire what a dead owner left open.
 
     Raises:
         GatewayError: STORE_UNAVAILABLE, the URL is not one of these, or the file cannot be used; the message says what
             to do.
     """
-    return SqliteStore(database_path(url), limits, clock.unix_ms())
+    return SqliteStore(database_path(url), limits, now_ms)
 
 
 def database_path(url: str) -> Path:

@@ -35,6 +35,10 @@ class MemoryStore:
         """Limits, spend and holds, for people."""
         return self._book.views(accounts, now_ms)
 
+    def is_strict(self, accounts: Sequence[str]) -> bool:
+        """Does a strict limit hold for one of the accounts?"""
+        return self._book.is_strict(accounts)
+
     def spent(self, account: str) -> int:
         """Nano-dollars spent by an account in all."""
         return self._book.spent(account)

@@ -61,8 +61,7 @@ class SqliteStore:
         self._busy = False
         self._timer: asyncio.Handle | None = None
         self._timer_is_soon = False
-        self.problem: str | None = None
-        """Why the last commit failed, naming the file; None when it did not."""
+        self._commit_problem: str | None = None
 
     async def reserve(self, hold: Hold) -> None:
         """Hold on every account or on none; on disk when it returns.
@@ -112,6 +111,10 @@ class SqliteStore:
         self._recall(accounts or (), now_ms)
         return self._book.views(accounts, now_ms)
 
+    def is_strict(self, accounts: Sequence[str]) -> bool:
+        """Does a strict limit hold for one of the accounts?"""
+        return self._book.is_strict(accounts)
+
     def spent(self, account: str) -> int:
         """Nano-dollars spent by an account in all."""
         self._recall((account,), 0)
@@ -141,7 +144,7 @@ class SqliteStore:
         with explained(self._path):
             return rows.read_agents(self._reader, since_ms)
 
-    def credentials(self) -> list[CredentialRow]:
+    def load_credentials(self) -> list[CredentialRow]:
         """Every credential in the database, revoked ones too."""
         with explained(self._path):
             return read_credentials(self._reader)
@@ -150,6 +153,12 @@ class SqliteStore:
         """A number that grows whenever a credential is created or revoked, also by another process."""
         with explained(self._path):
             return read_version(self._reader)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file could not be written at the last try, naming it, for the operator; None when it could."""
+        problem = self._commit_problem or self._writer.fold_problem
+        return None if problem is None else f"database {self._path}: {problem}"
 
     async def flush(self) -> None:
         """Return when everything queued so far is on disk.
@@ -242,7 +251,7 @@ class SqliteStore:
         batch, waiting, flushed = ended
         self._busy = False
         if error is None:
-            self.problem = None
+            self._commit_problem = None
             for _, committed in waiting:
                 _resolve(committed, None)
         else:
@@ -264,7 +273,7 @@ class SqliteStore:
             self._schedule(soon=False)
 
     def _refusal(self, error: Exception) -> Refused:
-        self.problem = f"database {self._path}: {explain(error)}"
+        self._commit_problem = explain(error)
         message = (
             "spend cannot be recorded just now, so the request was not sent; try again in a moment, and tell the "
             "operator if it stays so"

@@ -49,6 +49,7 @@ class AuditLog:
         self._size_bytes = 0
         self._descriptor = _STDOUT_DESCRIPTOR if path == STDOUT else self._open_file()
         self._waits = not stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._rotates = path != STDOUT and not self._waits
 
     def decision(self, ctx: RequestContext, query: Query, decision: Decision, *, decision_id: str) -> None:
         """One decision, as `decision_fields` has it."""
@@ -65,9 +66,9 @@ class AuditLog:
     def record(self, event: str, fields: Mapping[str, Any]) -> None:
         """Append `{"event": event, ...fields}` as one line. Never raises."""
         line = _encode({"event": event, **fields}) + b"\n"
+        if self._rotates and self._size_bytes and self._size_bytes + len(line) > self._rotate_bytes:
+            self._rotate()
         try:
-            if self._path != STDOUT and self._size_bytes and self._size_bytes + len(line) > self._rotate_bytes:
-                self._rotate()
             self._write(b"\n" + line if self._torn else line)
         except OSError as error:
             self._lose(error)
@@ -109,7 +110,17 @@ class AuditLog:
             raise BlockingIOError("its reader does not read")
 
     def _rotate(self) -> None:
-        """`file.1` is the newest of the rotated files. When renaming fails the old file is written on."""
+        try:
+            self._shift()
+        except OSError as error:
+            self._size_bytes = 0
+            cause = error.strerror or str(error)
+            _tell(
+                f"audit: cannot rotate {self._path}: {cause}; it is written on for another {self._rotate_bytes} bytes"
+            )
+
+    def _shift(self) -> None:
+        """`file.1` is the newest of the rotated files; what would be older than `file.<keep>` is replaced."""
         for number in range(self._keep - 1, 0, -1):
             if os.path.exists(f"{self._path}.{number}"):
                 os.replace(f"{self._path}.{number}", f"{self._path}.{number + 1}")
@@ -179,7 +190,7 @@ def request_fields(ctx: RequestContext) -> dict[str, Any]:
         "shadow": () if decision is None else decision.shadow,
         "revision": None if decision is None else decision.revision,
         "upstream": ctx.upstream,
-        "upstream_model": ctx.model,
+        "upstream_model": ctx.model or None,
         "upstream_request": ctx.upstream_request_id,
         "usage": ctx.usage,
         "hold": ctx.hold,

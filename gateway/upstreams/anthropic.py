@@ -134,8 +134,9 @@ class AnthropicUpstream:
         """Nothing of its own to close: the session is shared and belongs to whoever built it."""
 
     def _outgoing(self, chosen: Sequence[tuple[str, str]]) -> CIMultiDict[str]:
+        """Names in lower case: the client session keeps repeats only of names that are spelled alike."""
         dropped = self._dropped
-        headers = CIMultiDict(pair for pair in chosen if pair[0].lower() not in dropped)
+        headers = CIMultiDict((low, value) for name, value in chosen if (low := name.lower()) not in dropped)
         headers.extend(self._fixed)
         return headers
 

@@ -7,19 +7,16 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from gateway.context import RequestContext
 from gateway.contract import ADMIN_PREFIX, DECISION_HEADER, REQUEST_ID_HEADER, TAG_PREFIX
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Authenticator, Clock
 from gateway.web.answers import error_response
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 CONTEXT: web.RequestKey[RequestContext] = web.RequestKey("context", RequestContext)
 OPEN_PATHS = frozenset({"/", "/api/hello", "/healthz", "/readyz"})

@@ -1,4 +1,4 @@
-"""Static checks of a workflow script: what can be told of it before anything runs. The script is parsed, never executed.
+"""Static checks of a workflow script: what can be told of it before anything runs. It is parsed, never executed.
 
 A hint for people and policies, not a guard: what a script may really start is decided when it starts it.
 """

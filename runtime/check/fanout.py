@@ -1,12 +1,12 @@
 """How many agents a script can start at most, as far as its literals say. Counts agents, evaluates nothing.
 
-Every expression has a cost in two parts: `now`, the agents started by evaluating it once, and `later`, those started by
-calling (once) the functions that are its value. `parallel`, `pipeline`, array callbacks and promise callbacks turn `later`
-into `now`, multiplied by the size of what they go over; calling a value does the same once. Where a value with `later`
-goes to code whose calls cannot be counted, or a size is not visible, the count is infinite: no bound, never a small one.
+Every expression has a cost in two parts: `now`, the agents started by evaluating it once, and `later`, those started
+by calling (once) the functions that are its value. `parallel`, `pipeline`, array callbacks and promise callbacks turn
+`later` into `now`, multiplied by the size of what they go over; calling a value does the same once. Where a value with
+`later` goes to code whose calls cannot be counted, or a size is not visible, the count is infinite, never a small one.
 
-Not followed: functions reached by computed access on built-ins; a script that wants to hide an agent there can. Workflows
-that the script starts are not counted here.
+Not followed: functions reached by computed access on built-ins; a script that wants to hide an agent there can.
+Workflows that the script starts are not counted here.
 """
 
 import math
@@ -76,34 +76,36 @@ class _Estimate:
     def __init__(self, bindings: Bindings) -> None:
         self._bindings = bindings
         self._found: dict[int, _Found] = {}
+        self._by_kind: dict[str, Callable[[Node], Cost]] = {
+            **dict.fromkeys(FUNCTIONS, self._function),
+            "identifier": self._identifier,
+            "shorthand_property_identifier": self._identifier,
+            "call_expression": self._call,
+            "new_expression": self._call,
+            "variable_declarator": self._declarator,
+            "assignment_expression": self._assignment,
+            "augmented_assignment_expression": self._assignment,
+            "if_statement": self._choice,
+            "ternary_expression": self._choice,
+            "for_statement": self._loop,
+            "for_in_statement": self._loop,
+            "while_statement": self._loop,
+            "do_statement": self._loop,
+            "binary_expression": self._binary,
+            "class_declaration": self._anywhere,
+            "class": self._anywhere,
+            "formal_parameters": self._anywhere,
+            "object_pattern": self._anywhere,
+            "array_pattern": self._anywhere,
+        }
 
     def cost(self, node: Node) -> Cost:
         """Agents of a statement or expression."""
-        kind = node.type
-        if kind in FUNCTIONS:
-            return self._function(node)
-        match kind:
-            case "identifier" | "shorthand_property_identifier":
-                return self._identifier(node)
-            case "call_expression" | "new_expression":
-                return self._call(node)
-            case "variable_declarator":
-                return self._declarator(node)
-            case "assignment_expression" | "augmented_assignment_expression":
-                return self._assignment(node)
-            case "if_statement" | "ternary_expression":
-                return self._choice(node)
-            case "for_statement" | "for_in_statement" | "while_statement" | "do_statement":
-                return self._loop(node)
-            case "binary_expression":
-                return self._binary(node)
-            case "class_declaration" | "class":
-                # Its methods may be called from anywhere, any number of times.
-                return UNBOUNDED if _total(self._children(node)) else FREE
-            case "formal_parameters" | "object_pattern" | "array_pattern":
-                return UNBOUNDED if _total(self._children(node)) else FREE
-            case _:
-                return self._children(node)
+        return self._by_kind.get(node.type, self._children)(node)
+
+    def _anywhere(self, node: Node) -> Cost:
+        """Methods and defaults may run any number of times, called from anywhere."""
+        return UNBOUNDED if _total(self._children(node)) else FREE
 
     def _children(self, node: Node) -> Cost:
         return _sum(self.cost(child) for child in node.named_children)
@@ -168,12 +170,8 @@ class _Estimate:
         return UNBOUNDED if value.later else Cost(target.now + value.now, 0)
 
     def _choice(self, node: Node) -> Cost:
-        condition, first, second = (
-            self._field(node, name) for name in ("condition", "consequence", "alternative")
-        )
-        return Cost(
-            condition.now + condition.later + max(first.now, second.now), max(first.later, second.later)
-        )
+        condition, first, second = (self._field(node, name) for name in ("condition", "consequence", "alternative"))
+        return Cost(condition.now + condition.later + max(first.now, second.now), max(first.later, second.later))
 
     def _binary(self, node: Node) -> Cost:
         """Chains of `a + b + ...` are taken apart without recursion: a long text is often written that way."""

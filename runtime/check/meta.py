@@ -1,7 +1,7 @@
 """Reads `export const meta = {...}` off the syntax tree. It is a pure literal: parsed here, never evaluated."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from tree_sitter import Node
 
@@ -94,7 +94,7 @@ def _checked(node: Node, value: Any) -> tuple[Meta, tuple[str, ...]]:
     place = place_of(node)
     if not isinstance(value, dict):
         return Meta(), (f"{place} meta_not_literal: `meta` must be an object literal.",)
-    fields: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]  # keys of a literal are strings
+    fields = cast(dict[str, Any], value)
     problems: list[str] = []
     texts: dict[str, str | None] = {}
     for key in ("name", "description"):
@@ -112,15 +112,13 @@ def _checked(node: Node, value: Any) -> tuple[Meta, tuple[str, ...]]:
 
 
 def _titles(phases: Any) -> tuple[str, ...] | None:
-    if not isinstance(phases, list) or len(phases) > PHASES_MAX:  # pyright: ignore[reportUnknownArgumentType]
+    entries = cast(list[Any], phases) if isinstance(phases, list) else None
+    if entries is None or len(entries) > PHASES_MAX:
         return None
-    titles: list[str] = []
-    for phase in phases:  # pyright: ignore[reportUnknownVariableType]
-        title: Any = phase.get("title") if isinstance(phase, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        if not isinstance(title, str) or not title.strip():
-            return None
-        titles.append(title)
-    return tuple(titles)
+    titles = [cast(dict[str, Any], entry).get("title") if isinstance(entry, dict) else None for entry in entries]
+    if any(not isinstance(title, str) or not title.strip() for title in titles):
+        return None
+    return tuple(map(str, titles))
 
 
 def _object(node: Node, depth: int) -> dict[str, Any]:

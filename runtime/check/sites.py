@@ -1,4 +1,4 @@
-"""Call sites and literal options of a script: what `agent()` is asked for by name. How often it is called: `fanout.py`."""
+"""Call sites and literal options of a script: what `agent()` is asked for by name. How often: `fanout.py`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

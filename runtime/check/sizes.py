@@ -1,7 +1,7 @@
 """Names, array sizes and loop counts that a script's literals make visible. None always means: not visible.
 
-A name is followed only when it is declared once and never assigned again, an array only when nothing in the script could
-change its length. Scopes are not told apart; the same name declared twice is simply not followed.
+A name is followed only when it is declared once and never assigned again, an array only when nothing in the script
+could change its length. Scopes are not told apart; the same name declared twice is simply not followed.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,20 @@ _SAME_SIZE = frozenset(
     {"map", "filter", "slice", "sort", "reverse", "toSorted", "toReversed", "fill", "keys", "values", "entries"}
 )
 _LENGTH_KEPT = _SAME_SIZE | frozenset(
-    {"at", "concat", "every", "find", "findIndex", "flat", "flatMap", "forEach", "includes", "indexOf", "join", "length"}
+    {
+        "at",
+        "concat",
+        "every",
+        "find",
+        "findIndex",
+        "flat",
+        "flatMap",
+        "forEach",
+        "includes",
+        "indexOf",
+        "join",
+        "length",
+    }
     | {"reduce", "reduceRight", "some"}
 )
 _READ_ONLY_CALLS = frozenset(
@@ -177,7 +190,10 @@ def trip_count(loop: Node, bindings: Bindings) -> int | None:
     if loop.type != "for_statement":
         return None
     name, start = _counter(loop.child_by_field_name("initializer"), bindings)
-    condition, step = loop.child_by_field_name("condition"), _step(loop.child_by_field_name("increment"), name, bindings)
+    condition, step = (
+        loop.child_by_field_name("condition"),
+        _step(loop.child_by_field_name("increment"), name, bindings),
+    )
     body = loop.child_by_field_name("body")
     if name is None or start is None or condition is None or step is None or body is None:
         return None

@@ -97,7 +97,11 @@ def _problem_of(node: Node) -> str | None:
     if node.is_error:
         excerpt = node_text(node).split("\n", 1)[0][:40]
         return f"{place_of(node)} syntax_error: not JavaScript from '{excerpt}' on; scripts are plain JavaScript."
-    if node.is_named and node.type in ("import_statement", "import", "meta_property") and node_text(node) != "new.target":
+    if (
+        node.is_named
+        and node.type in ("import_statement", "import", "meta_property")
+        and node_text(node) != "new.target"
+    ):
         return f"{place_of(node)} module_loading: a script imports nothing; use the globals it is given."
     if node.type == "export_statement" and node.parent is not None and node.start_byte != _first_statement(node):
         return f"{place_of(node)} module_loading: only `meta` is exported, as the first statement."

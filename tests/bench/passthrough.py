@@ -1,6 +1,6 @@
 """The floor: a bare aiohttp pass-through, what any gateway in this language must cost. Decides and records nothing.
 
-    python -m tests.bench.passthrough PORT UPSTREAM_URL
+python -m tests.bench.passthrough PORT UPSTREAM_URL
 """
 
 import sys
@@ -31,7 +31,9 @@ def build_app(upstream_url: str) -> web.Application:
 
     async def hold_session(app: web.Application):
         connector = aiohttp.TCPConnector(limit=0)
-        app[SESSION] = aiohttp.ClientSession(connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
+        app[SESSION] = aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
         yield
         await app[SESSION].close()
 

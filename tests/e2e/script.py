@@ -80,10 +80,11 @@ def play(script: Script) -> Responder:
         answer = script(conversation)
         if isinstance(answer, Answer):
             return answer
-        model = conversation.body["model"]
+        # A fresh id each time: the client folds messages of one id into one.
+        facts = {"model": conversation.body["model"], "message_id": f"msg_{conversation.agent}_{conversation.turn}"}
         if conversation.body.get("stream"):
-            return stream_answer(answer, model=model)
-        return json_answer(message(answer, model=model))
+            return stream_answer(answer, **facts)
+        return json_answer(message(answer, **facts))
 
     return respond
 

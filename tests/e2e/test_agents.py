@@ -64,7 +64,7 @@ async def test_subagents_denied_call_never_runs_and_it_reports_all_the_same(scen
     assert "Was not allowed to." in str(played.of_agent("main")[1].results["toolu_e2e_one"])
 
 
-async def test_agent_past_the_fuse_gets_no_token_and_main_goes_on(scene: Scene) -> None:
+async def test_agent_past_the_session_fuse_gets_no_token_and_ends_the_session(scene: Scene) -> None:
     def script(conversation: Conversation) -> Sequence[Block]:
         if conversation.agent != "main":
             return [text_block("One agent ran.")]
@@ -72,11 +72,12 @@ async def test_agent_past_the_fuse_gets_no_token_and_main_goes_on(scene: Scene) 
             return [spawn(f"AGENT {conversation.turn}", f"toolu_e2e_{conversation.turn}")]
         return [text_block("Main done.")]
 
-    fuses = {"session": {"agents": 1 + 1, "depth": 4}}
+    fuses = {"session": {"agents": 1, "depth": 4}}
     played = await scene.play("Use two subagents.", script, overrides={"fuses": fuses})
 
-    assert len(played.agents) == 2
-    assert (played.outcome.exit_code, played.outcome.text) == (0, "Main done.")
+    assert len(played.agents) == 1 + 1
+    assert played.outcome.exit_code == 1
+    assert "Request rejected (429)" in played.outcome.text and "ringfence fuses replace" in played.outcome.text
 
 
 def workflow(conversation: Conversation) -> Sequence[Block]:
@@ -97,8 +98,8 @@ async def test_workflow_with_schema_agents_completes_with_their_objects(scene: S
     assert all(played.of_agent("main")[-1].heard(f"finding-{item}") for item in range(3))
 
 
-async def test_workflow_past_the_session_fuse_pays_for_no_refused_agent(scene: Scene) -> None:
-    fuses = {"session": {"agents": 1 + 2, "depth": 4}}
+async def test_workflow_past_the_session_fuse_pays_for_no_further_agent(scene: Scene) -> None:
+    fuses = {"session": {"agents": 2, "depth": 4}}
     played = await scene.play(
         "Use a workflow.",
         workflow,
@@ -107,4 +108,4 @@ async def test_workflow_past_the_session_fuse_pays_for_no_refused_agent(scene: S
     )
 
     assert len(played.agents) == 1 + 2
-    assert played.outcome.exit_code == 0
+    assert played.outcome.exit_code == 1 and "ringfence fuses replace" in played.outcome.text

@@ -1,8 +1,6 @@
 """Each refusal as the client takes it: what it shows, and how many requests it makes, counted on the wire."""
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -56,7 +54,7 @@ async def test_budget_refusal_tells_when_to_come_back(scene: Scene) -> None:
     assert b"request-id: " in head and b"x-ringfence-decision: dec_" in head
 
 
-async def test_budget_used_up_in_a_subagent_keeps_its_partial_work(scene: Scene) -> None:
+async def test_fuse_blown_in_a_subagent_keeps_its_partial_work(scene: Scene) -> None:
     spec = {
         "description": "t",
         "prompt": "SUBAGENT: go",
@@ -96,10 +94,8 @@ async def test_unknown_credential_is_refused_once_and_not_shown(scene: Scene, cr
 
 
 async def test_body_nested_too_deep_is_refused_naming_the_place(scene: Scene) -> None:
-    nested: Any = "end"
-    for _ in range(600):
-        nested = [nested]
-    environment = {"CLAUDE_CODE_EXTRA_BODY": json.dumps({"deep_member": nested})}
+    nested = '{"deep_member":' + "[" * 5000 + "]" * 5000 + "}"
+    environment = {"CLAUDE_CODE_EXTRA_BODY": nested}
     played = await scene.play("Say hello.", answer_text, invocation=Invocation(environment=environment))
 
     # The client takes a 400 for a missing capability and tries its six spellings of the same request.

@@ -10,14 +10,16 @@ from typing import Any
 
 import msgspec
 
+from gateway.upstreams.simulation.values import Json, as_object, as_objects
+
 STRUCTURED_OUTPUT = "StructuredOutput"
 """Tool through which an agent hands in an object that fits a schema."""
 DEFAULT_WORKSPACE = "/workspace"
 
 _REMINDER = re.compile(r"\s*<system-reminder>.*</system-reminder>\s*", re.DOTALL)
-_WORKSPACE = re.compile(r"^\W*(?:primary )?working directory:[ \t]*`?(/[^\n`]*)", re.IGNORECASE | re.MULTILINE)
-
-Json = dict[str, Any]
+_WORKSPACE = re.compile(
+    r"^[ \t>*#-]{0,8}(?:primary )?working directory:[ \t]*`?(/[^\n`]*)", re.IGNORECASE | re.MULTILINE
+)
 
 
 class BadRequest(Exception):
@@ -67,8 +69,7 @@ def read_conversation(body: bytes) -> Conversation:
     _check_tool_results(messages)
     prompt, turn = _prompt(messages)
     results = _last_results(messages)
-    tools = {tool["name"]: tool for tool in _dicts(document.get("tools")) if isinstance(tool.get("name"), str)}
-    choice = document.get("tool_choice")
+    tools = {tool["name"]: tool for tool in as_objects(document.get("tools")) if isinstance(tool.get("name"), str)}
     return Conversation(
         document=document,
         model=str(document["model"]),
@@ -81,15 +82,15 @@ def read_conversation(body: bytes) -> Conversation:
         tool_error=any(result.get("is_error") is True for result in results),
         answered_tools=_answered_tools(messages, results),
         tools=tools,
-        forced_tool=_forced_tool(choice, tools),
+        forced_tool=_forced_tool(as_object(document.get("tool_choice")), tools),
         output_schema=_output_schema(document),
-        thinking=_thinking(document.get("thinking")),
+        thinking=_thinking(as_object(document.get("thinking"))),
     )
 
 
 def content_blocks(content: Any) -> list[Json]:
     """Content as blocks: a plain string is one text block."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else _dicts(content)
+    return [{"type": "text", "text": content}] if isinstance(content, str) else as_objects(content)
 
 
 def _decode(body: bytes) -> Json:
@@ -99,13 +100,13 @@ def _decode(body: bytes) -> Json:
         raise BadRequest(f"the body is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise BadRequest("the body is not a JSON object")
-    fields: Json = document  # pyright: ignore[reportUnknownVariableType]  # keys of a JSON object are strings
+    fields = as_object(document)
     if not isinstance(fields.get("model"), str):
         raise BadRequest("model: a text is required")
-    messages = fields.get("messages")
-    if not _dicts(messages) or len(_dicts(messages)) != len(messages):  # pyright: ignore[reportArgumentType]
+    messages = as_objects(fields.get("messages"))
+    if not messages or len(messages) != len(fields["messages"]):
         raise BadRequest("messages: a list of at least one message is required")
-    if _dicts(messages)[0].get("role") != "user":
+    if messages[0].get("role") != "user":
         raise BadRequest("messages.0.role: the first message must be the user's")
     max_tokens = fields.get("max_tokens", 0)
     if not isinstance(max_tokens, int) or max_tokens < 0:
@@ -167,28 +168,22 @@ def _answered_tools(messages: list[Json], results: list[Json]) -> frozenset[str]
     )
 
 
-def _forced_tool(choice: Any, tools: Mapping[str, Json]) -> str | None:
-    fields = choice if isinstance(choice, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+def _forced_tool(choice: Json, tools: Mapping[str, Json]) -> str | None:
     callable_tools = [name for name, tool in tools.items() if "input_schema" in tool]
-    if fields.get("type") == "any" and callable_tools:  # pyright: ignore[reportUnknownMemberType]
+    if choice.get("type") == "any" and callable_tools:
         return callable_tools[0]
-    name: Any = fields.get("name")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return name if name in callable_tools else None
+    return next((name for name in callable_tools if name == choice.get("name")), None)
 
 
 def _output_schema(document: Json) -> Json | None:
-    config = document.get("output_config")
-    wanted: Any = config.get("format") if isinstance(config, dict) else document.get("output_format")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":  # pyright: ignore[reportUnknownMemberType]
-        return None
-    schema: Any = wanted.get("schema")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return schema if isinstance(schema, dict) else None  # pyright: ignore[reportUnknownVariableType]
+    wanted = as_object(as_object(document.get("output_config")).get("format") or document.get("output_format"))
+    return as_object(wanted.get("schema")) or None if wanted.get("type") == "json_schema" else None
 
 
-def _thinking(setting: Any) -> str | None:
-    if not isinstance(setting, dict) or setting.get("type") not in ("enabled", "adaptive"):  # pyright: ignore[reportUnknownMemberType]
+def _thinking(setting: Json) -> str | None:
+    if setting.get("type") not in ("enabled", "adaptive"):
         return None
-    return "omitted" if setting.get("display") == "omitted" else "summarized"  # pyright: ignore[reportUnknownMemberType]
+    return "omitted" if setting.get("display") == "omitted" else "summarized"
 
 
 def _texts(content: Any) -> list[str]:
@@ -201,10 +196,3 @@ def _texts_of_role(document: Json, role: str) -> Iterator[str]:
     for message in document["messages"]:
         if message.get("role") == role:
             yield from _texts(message.get("content"))
-
-
-def _dicts(value: Any) -> list[Json]:
-    if not isinstance(value, list):
-        return []
-    items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-    return [item for item in items if isinstance(item, dict)]

@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from gateway.core.usage import Tokens
-from gateway.upstreams.simulation.conversation import Json, content_blocks
+from gateway.upstreams.simulation.conversation import content_blocks
+from gateway.upstreams.simulation.values import Json, as_object
 
 BYTES_PER_TOKEN = 4
 CACHED_TOKENS_MIN = 1024
@@ -94,4 +95,4 @@ def _blocks(document: Json) -> Iterator[tuple[bytes, Json]]:
 def _lifetime(control: Any) -> str | None:
     if not isinstance(control, dict):
         return None
-    return "1h" if control.get("ttl") == "1h" else "5m"  # pyright: ignore[reportUnknownMemberType]
+    return "1h" if as_object(control).get("ttl") == "1h" else "5m"

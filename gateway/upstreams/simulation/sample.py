@@ -1,14 +1,15 @@
 """A value that fits a JSON Schema: always the same one for the same schema. Not a validator.
 
-Covers what tool schemas use: type, enum, const, default, properties, required, items, prefixItems, bounds, string lengths
-and formats, anyOf/oneOf/allOf, local `$ref`. `pattern` is best effort (`pattern.py`); `not`, `if` and dependencies are
-not looked at.
+Covers what tool schemas use: type, enum, const, default, properties, required, items, prefixItems, bounds, string
+lengths and formats, anyOf/oneOf/allOf, local `$ref`. `pattern` is best effort (`pattern.py`); `not`, `if` and dependent
+schemas are not looked at.
 """
 
 import math
 from typing import Any
 
 from gateway.upstreams.simulation.pattern import text_for_pattern
+from gateway.upstreams.simulation.values import Json, as_list, as_object, as_objects
 
 DEPTH_MAX = 12
 """Below it optional parts are left out, so that a schema that refers to itself ends."""
@@ -28,8 +29,6 @@ _FORMATS = {
     "ipv6": "2001:db8::1",
 }
 
-Schema = dict[str, Any]
-
 
 def sample(schema: Any) -> Any:
     """A value for `schema`; for a schema that is no object, an empty object."""
@@ -39,15 +38,16 @@ def sample(schema: Any) -> Any:
 def _value(schema: Any, root: Any, depth: int) -> Any:
     if not isinstance(schema, dict):
         return {}
-    fields = _flattened(schema, root, depth)
+    fields = _flattened(as_object(schema), root, depth)
     for key in ("const", "default"):
         if key in fields:
             return fields[key]
     if fields.get("enum"):
-        return fields["enum"][0]
-    kind = fields.get("type") or _kind(fields)
-    if isinstance(kind, list):
-        kind = next((name for name in kind if name != "null"), "null")  # pyright: ignore[reportUnknownVariableType]
+        return as_list(fields["enum"])[0]
+    return _typed(_kind(fields), fields, root, depth)
+
+
+def _typed(kind: str, fields: Json, root: Any, depth: int) -> Any:
     match kind:
         case "object":
             return _object(fields, root, depth)
@@ -63,25 +63,25 @@ def _value(schema: Any, root: Any, depth: int) -> Any:
             return None
 
 
-def _flattened(schema: Schema, root: Any, depth: int) -> Schema:
+def _flattened(schema: Json, root: Any, depth: int) -> Json:
     """The schema with its references followed, its first alternative taken, its `allOf` merged in."""
-    fields: Schema = dict(schema)
+    fields: Json = dict(schema)
     if depth > DEPTH_MAX * 2:
         return fields
     if "$ref" in fields:
         target = _resolve(str(fields.pop("$ref")), root)
         fields = {**_flattened(target, root, depth + 1), **fields}
     for key in ("anyOf", "oneOf"):
-        choices = fields.pop(key, None)
+        choices = as_objects(fields.pop(key, None))
         if choices:
             chosen = next((choice for choice in choices if choice != {"type": "null"}), choices[0])
             fields = _merged(fields, _flattened(chosen, root, depth + 1))
-    for part in fields.pop("allOf", None) or []:
+    for part in as_objects(fields.pop("allOf", None)):
         fields = _merged(fields, _flattened(part, root, depth + 1))
     return fields
 
 
-def _merged(left: Schema, right: Schema) -> Schema:
+def _merged(left: Json, right: Json) -> Json:
     merged = {**left, **right}
     if "properties" in left and "properties" in right:
         merged["properties"] = {**left["properties"], **right["properties"]}
@@ -90,39 +90,42 @@ def _merged(left: Schema, right: Schema) -> Schema:
     return merged
 
 
-def _resolve(reference: str, root: Any) -> Schema:
+def _resolve(reference: str, root: Any) -> Json:
     target: Any = root
     for part in reference.removeprefix("#").strip("/").split("/"):
         key = part.replace("~1", "/").replace("~0", "~")
-        target = target.get(key, {}) if isinstance(target, dict) and key else target  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return target if isinstance(target, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+        target = as_object(target).get(key) if key else target
+    return as_object(target)
 
 
-def _kind(fields: Schema) -> str:
+def _kind(fields: Json) -> str:
+    named = fields.get("type")
+    if isinstance(named, str):
+        return named
+    choices = [name for name in as_list(named) if name != "null"]
+    if named is not None:
+        return str(choices[0]) if choices else "null"
     if "properties" in fields or "required" in fields:
         return "object"
     if "items" in fields or "prefixItems" in fields:
         return "array"
-    if "minimum" in fields or "maximum" in fields:
-        return "number"
-    return "string"
+    return "number" if "minimum" in fields or "maximum" in fields else "string"
 
 
-def _object(fields: Schema, root: Any, depth: int) -> dict[str, Any]:
-    properties: dict[str, Any] = fields.get("properties") or {}
-    required: list[str] = fields.get("required") or []
+def _object(fields: Json, root: Any, depth: int) -> dict[str, Any]:
+    properties = as_object(fields.get("properties"))
+    required = [str(name) for name in as_list(fields.get("required"))]
     wanted = [*required, *(name for name in properties if name not in required)] if depth < DEPTH_MAX else required
     if depth > DEPTH_MAX * 2:
         return {}
     found = {name: _value(properties.get(name, {"type": "string"}), root, depth + 1) for name in wanted}
     more = fields.get("minProperties", 0) - len(found)
-    extra = fields.get("additionalProperties")
-    filler = extra if isinstance(extra, dict) else {"type": "string"}  # pyright: ignore[reportUnknownVariableType]
+    filler = as_object(fields.get("additionalProperties")) or {"type": "string"}
     return found | {f"key{number}": _value(filler, root, depth + 1) for number in range(min(more, ITEMS_MAX))}
 
 
-def _array(fields: Schema, root: Any, depth: int) -> list[Any]:
-    first = [_value(part, root, depth + 1) for part in fields.get("prefixItems") or []]
+def _array(fields: Json, root: Any, depth: int) -> list[Any]:
+    first = [_value(part, root, depth + 1) for part in as_list(fields.get("prefixItems"))]
     least = fields.get("minItems", 0)
     wanted = max(least, 1 if depth < DEPTH_MAX and fields.get("maxItems", 1) else 0)
     if depth > DEPTH_MAX * 2:
@@ -138,7 +141,7 @@ def _array(fields: Schema, root: Any, depth: int) -> list[Any]:
 
 def _another(items: Any, value: Any, number: int) -> Any:
     """A value that differs from its siblings, where that is easy."""
-    choices: list[Any] = items.get("enum") or [] if isinstance(items, dict) else []
+    choices = as_list(as_object(items).get("enum"))
     if number < len(choices):
         return choices[number]
     if isinstance(value, str):
@@ -146,7 +149,7 @@ def _another(items: Any, value: Any, number: int) -> Any:
     return value + number if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def _text(fields: Schema) -> str:
+def _text(fields: Json) -> str:
     if "pattern" in fields:
         return text_for_pattern(str(fields["pattern"]), least=fields.get("minLength", 0))
     text = _FORMATS.get(str(fields.get("format")), TEXT)
@@ -154,7 +157,7 @@ def _text(fields: Schema) -> str:
     return text[: fields["maxLength"]] if "maxLength" in fields else text
 
 
-def _number(fields: Schema, *, whole: bool) -> int | float:
+def _number(fields: Json, *, whole: bool) -> int | float:
     step = fields.get("multipleOf") or 1
     low = fields.get("minimum", -math.inf)
     high = fields.get("maximum", math.inf)

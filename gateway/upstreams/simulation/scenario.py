@@ -1,4 +1,6 @@
-"""What a scenario is: turns with a condition each, and what to reply. The first turn that fits answers. Reading: `reading.py`.
+"""What a scenario is: turns with a condition each, and what to reply. The first turn that fits answers.
+
+Not how it is read: `reading.py`.
 
     pace: {first_token_seconds: 0.2, tokens_per_second: 200}     # or 0: everything at once
     turns:
@@ -11,12 +13,13 @@
         usage: {output_tokens: 15000}                            # default: counted
         fault: {cut: {after_blocks: 1}}
 
-Conditions: `prompt`, `tool_result`, `system` (regular expressions, searched), `tool_error` (flag), `turn` (1 is the first
-reply to the latest prompt), `model` (glob), `tool` (name of an offered tool).
-Blocks: `text`, `thinking`, `tool_use` (`name`, `input`; `times: n` repeats it with `{{n}}` counting from 1; `seconds` keeps
-the block open so long), `structured` (a call of the StructuredOutput tool; `{}` makes an object that fits its schema).
-Faults: `status` (code, type, message, headers), `error` (type, message, after_blocks), `cut` (after_blocks or after_bytes),
-`silence` (seconds, after_blocks).
+Conditions: `prompt`, `tool_result`, `system` (regular expressions, searched), `tool_error` (flag), `turn` (1 is the
+first reply to the latest prompt), `model` (glob), `tool` (name of an offered tool).
+Blocks: `text`, `thinking` (only where the request enables it), `tool_use` (`name`, `input`; `times: n` repeats it with
+`{{n}}` counting from 1; `seconds` keeps the block open so long), `structured` (a call of the StructuredOutput tool;
+`{}` makes an object that fits its schema).
+Faults: `status` (code, type, message, headers), `error` (type, message, after_blocks), `cut` (after_blocks or
+after_bytes), `silence` (seconds, after_blocks).
 Placeholders: `{{prompt}}`, `{{workspace}}`, `{{turn}}`, `{{tool_result}}`, `{{n}}`, and named groups of the conditions.
 """
 

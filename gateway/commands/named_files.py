@@ -1,0 +1,27 @@
+"""The price and scenario files that a configuration names: are they usable? Policies are `checking.py`'s."""
+
+import yaml
+
+from gateway.app import load_prices
+from gateway.config import Config, Problem
+from gateway.core.prices import PricesInvalid
+from gateway.upstreams.simulation.reading import load_scenario
+from gateway.upstreams.simulation.scenario import ScenarioInvalid
+
+
+def file_problems(config: Config) -> list[Problem]:
+    """What is wrong with the price and scenario files that the configuration names."""
+    found: list[Problem] = []
+    try:
+        load_prices(config)
+    except PricesInvalid as invalid:
+        found += [Problem(str(config.prices.path), problem, "mend the price file") for problem in invalid.problems]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, AttributeError) as error:
+        found.append(Problem(str(config.prices.path), f"not readable as prices: {error}", "mend the price file"))
+    for upstream in config.upstreams:
+        if upstream.backend == "simulated" and upstream.scenario is not None:
+            try:
+                load_scenario(upstream.scenario)
+            except ScenarioInvalid as invalid:
+                found += invalid.problems
+    return found

@@ -1,0 +1,38 @@
+"""Builds Rego evaluators and words their errors. Not the engine that decides (`embedded.py`); one per thread."""
+
+from collections.abc import Mapping
+
+import regorus
+
+ENTRY_POINT = "data.ringfence.decision"
+PATTERNS_CACHED = 4096
+"""Compiled globs and regular expressions kept; the library's 128 is fewer than the rules have."""
+MESSAGE_CHARS_MAX = 300
+
+
+def build_evaluator(modules: Mapping[str, str], data_json: str) -> regorus.Engine:
+    """An evaluator over `modules` and `data_json`. Raises `RuntimeError` with file and line on a syntax error."""
+    regorus.set_cache_config(regex=PATTERNS_CACHED, glob=PATTERNS_CACHED)
+    engine = regorus.Engine()
+    for name, text in modules.items():
+        engine.add_policy(name, text)
+    engine.add_data_json(data_json)
+    return engine
+
+
+def first_line(error: Exception) -> str:
+    """The evaluator's message without source excerpt and backtrace."""
+    lines = [line.strip() for line in str(error).partition("Stack backtrace")[0].splitlines() if line.strip()]
+    chosen = next((line for line in lines if line.startswith("error:")), lines[0] if lines else type(error).__name__)
+    return chosen.removeprefix("error:").strip()[:MESSAGE_CHARS_MAX]
+
+
+def place_of(error: Exception) -> tuple[str, int]:
+    """File and line that the evaluator's message names; empty and 0 when it names none."""
+    for line in str(error).splitlines():
+        head, _, rest = line.strip().partition("--> ")
+        if not head and rest:
+            file, _, position = rest.partition(":")
+            number = position.partition(":")[0]
+            return file, int(number) if number.isdigit() else 0
+    return "", 0

@@ -1,0 +1,69 @@
+# METADATA
+# title: How many agents
+# description: Types, depth, width and total of a session's agents. The ledger's fuses hold the same strictly; this explains.
+package ringfence.rules.spawn.limits
+
+import data.ringfence.lib
+import data.ringfence.settings
+
+violations contains lib.violation(
+	sprintf("agents of type %q are not allowed", [lib.shown(agent_type)]),
+	sprintf("use one of: %s", [concat(", ", settings.spawn.agent_types)]),
+) if {
+	input.action.kind == "spawn"
+	not lib.matches_any(settings.spawn.agent_types, agent_type)
+}
+
+violations contains lib.violation(
+	sprintf("an agent at depth %d is too deep, %d is the limit", [depth, settings.spawn.depth]),
+	"do the work in this agent",
+) if {
+	input.action.kind == "spawn"
+	depth > settings.spawn.depth
+}
+
+violations contains lib.violation(
+	sprintf("the session has %d active agents, %d is the limit", [input.meters.session.active_agents, settings.spawn.width]),
+	"wait until some have ended",
+) if {
+	input.action.kind == "spawn"
+	input.meters.session.active_agents >= settings.spawn.width
+}
+
+violations contains lib.violation(
+	sprintf("the session has had %d agents, %d is the limit", [input.meters.session.agents, settings.spawn.total]),
+	"finish with the agents there are, or start a new session",
+) if {
+	input.action.kind == "spawn"
+	input.meters.session.agents >= settings.spawn.total
+}
+
+violations contains lib.violation(
+	"it is not known how many agents the session has",
+	"try again; report it with the decision id if it lasts",
+) if {
+	input.action.kind == "spawn"
+	not are_counted
+}
+
+are_counted if {
+	input.action.kind == "spawn"
+	is_number(input.meters.session.active_agents)
+	is_number(input.meters.session.agents)
+}
+
+# The query of a tool call comes from the agent that asks; the new one is a level deeper.
+depth := input.lineage.depth + 1 if {
+	input.action.kind == "spawn"
+	input.action.via == "tool_use"
+} else := input.lineage.depth if {
+	input.action.kind == "spawn"
+}
+
+agent_type := input.action.agent_type if {
+	input.action.kind == "spawn"
+	is_string(input.action.agent_type)
+} else := "main" if {
+	input.action.kind == "spawn"
+	depth == 0
+} else := "unknown"

@@ -1,0 +1,17 @@
+package ringfence.rules.spawn.limits_test
+
+import data.ringfence.rules.spawn.limits
+
+ask(via, depth, agents) := {"action": {"kind": "spawn", "via": via, "agent_type": null}, "lineage": {"depth": depth}, "meters": {"session": {"agents": agents, "active_agents": 0}}}
+
+test_first_agent_passes if count(limits.violations) == 0 with input as ask("first_request", 0, 0)
+
+test_unknown_count_refused if {
+	count(limits.violations) == 1 with input as {"action": {"kind": "spawn", "via": "tool_use"}, "lineage": {"depth": 0}, "meters": {}}
+}
+
+test_type_that_is_not_told_is_unknown if limits.agent_type == "unknown" with input as ask("first_request", 1, 0)
+
+test_asked_for_agent_is_deeper if limits.depth == 4 with input as ask("tool_use", 3, 0)
+
+test_deepest_agent_passes if count(limits.violations) == 0 with input as ask("first_request", 4, 0)

@@ -1,0 +1,71 @@
+"""Measures direct, a bare pass-through and the gateway with everything on, in one go on loopback.
+
+    scripts/bench [--quick] [--json] [--cells small,agent,stream,tools,memory,paced]
+
+Latencies include the load generator's own work, and all processes share the machine's cores: compare the columns, and
+above all CPU per request. Needs Linux (/proc). Judges nothing; README.md beside it says what the figures should be.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.bench.measure import BODY_CELLS, Bench, Figures, measure_cells, measure_memory, measure_paced
+from tests.bench.systems import running_systems
+from tests.bench.table import print_cells, print_memory, print_paced
+
+CELLS = (*BODY_CELLS, "memory", "paced")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure the gateway on loopback.")
+    parser.add_argument("--quick", action="store_true", help="one short round: a look, not a measurement")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--cells", default=",".join(CELLS), help=f"comma-separated, of: {', '.join(CELLS)}")
+    arguments = parser.parse_args()
+    arguments.cells = tuple(arguments.cells.split(","))
+    unknown = set(arguments.cells) - set(CELLS)
+    if unknown:
+        parser.error(f"unknown cells: {', '.join(sorted(unknown))}; there are {', '.join(CELLS)}")
+    return arguments
+
+
+async def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    cells: list[Figures] = []
+    figures: dict[str, Any] = {"quick": arguments.quick}
+    with tempfile.TemporaryDirectory(prefix="ringfence-bench-") as folder:
+        async with running_systems(Path(folder)) as systems:
+            bench = Bench(systems, quick=arguments.quick)
+            async for cell in measure_cells(bench, [name for name in arguments.cells if name in BODY_CELLS]):
+                cells.append(cell)
+            figures["cells"] = cells
+            if "paced" in arguments.cells:
+                figures["paced"] = await measure_paced(bench)
+            if "memory" in arguments.cells:
+                figures["memory"] = await measure_memory(bench)
+    return figures
+
+
+def main() -> int:
+    if not Path("/proc/self/stat").exists():
+        print("error: scripts/bench reads CPU and memory from /proc, which this system does not have", file=sys.stderr)
+        return 1
+    arguments = parse_arguments()
+    figures = asyncio.run(run(arguments))
+    if arguments.json:
+        print(json.dumps(figures, indent=2))
+        return 0
+    print_cells(figures["cells"])
+    if "paced" in figures:
+        print_paced(figures["paced"])
+    if "memory" in figures:
+        print_memory(figures["memory"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""From file to Config; what sections say of each other."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Budget, Config
+from gateway.config.load import ConfigInvalid, load_config, parse_config
+
+ENVIRON = {"ALICE": "alice-secret-0123456789", "BOB": "bob-secret-0123456789ab"}
+BASE = """\
+org: {id: acme, teams: [{id: platform, users: [alice, bob]}]}
+identity:
+  credentials:
+    - {id: alice-laptop, secret: "${ALICE}", user: alice}
+    - {id: bob-ci, secret: "${BOB}", user: bob}
+upstreams: [{id: sim, backend: simulated}, {id: spare, backend: simulated}]
+"""
+
+
+def load(text: str) -> Config:
+    return parse_config(text, Path("/etc/ringfence.yaml"), ENVIRON)
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigInvalid) as raised:
+        load(text)
+    return [f"{problem.message} ({problem.suggestion})" for problem in raised.value.problems]
+
+
+def test_json_is_read_as_yaml() -> None:
+    document = {"upstreams": [{"id": "sim", "backend": "simulated"}], "aliases": {"opus": "claude-opus-5-5"}}
+    config = load(json.dumps(document, indent="\t"))
+    assert config.upstreams[0].id == "sim" and dict(config.aliases) == {"opus": "claude-opus-5-5"}
+
+
+def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
+    with pytest.raises(ConfigInvalid) as raised:
+        load("listen: {prt: 1}\nbudgets: [{account: org, window: never, limit_usd: x}]\nupstream: []\n")
+    found = raised.value.problems
+    assert [problem.place.removeprefix("/etc/ringfence.yaml") for problem in found] == [
+        ":1:1",
+        ":1:10",
+        ":2:34",
+        ":2:52",
+        ":3:1",
+    ]
+    assert "no upstream is configured" in found[0].message and found[1].suggestion == "did you mean port?"
+
+
+def test_unreadable_file_is_one_problem(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"a: 1\nb: \xff")
+    (tmp_path / "large").write_bytes(b"#" * 2_000_000)
+    for name, said in (
+        ("missing", "No such file"),
+        ("binary", "not UTF-8"),
+        ("large", "larger than"),
+        (".", "directory"),
+    ):
+        with pytest.raises(ConfigInvalid) as raised:
+            load_config(tmp_path / name, {})
+        assert len(raised.value.problems) == 1 and said in raised.value.problems[0].message
+
+
+def test_file_with_byte_order_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "ringfence.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + BASE.encode())
+    assert load_config(path, ENVIRON).org.id == "acme"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gateway.internal"])
+def test_reachable_listener_without_credentials_is_a_problem(host: str) -> None:
+    upstream = "upstreams: [{id: sim, backend: simulated}]\n"
+    found = problems(upstream + f"listen: {{host: '{host}'}}")
+    assert len(found) == 1 and "no credential is configured" in found[0]
+    assert load(BASE + f"listen: {{host: '{host}'}}").listen.host == host
+
+
+def test_two_servers_on_one_port_are_a_problem() -> None:
+    assert "both 127.0.0.1:9464" in problems(BASE + "listen: {port: 9464}")[0]
+    assert load(BASE + "listen: {port: 0}\nmetrics: {port: 0}").metrics.port == 0
+
+
+@pytest.mark.parametrize(
+    ("replace", "by", "said"),
+    [
+        ("users: [alice, bob]}", "users: [alice]}, {id: web, users: [alice]}", "user alice is in team platform and"),
+        ("users: [alice, bob]}", "users: [alice]}, {id: platform, users: [bob]}", "team platform is configured twice"),
+        ("user: bob}", "user: bob, team: platfrom}", "did you mean platform?"),
+        ("bob-ci", "alice-laptop", "credential alice-laptop is configured twice"),
+        ('"${BOB}"', '"${ALICE}"', "credentials alice-laptop and bob-ci have the same secret"),
+        ("id: spare", "id: sim", "upstream sim is configured twice"),
+    ],
+)
+def test_contradiction_is_a_problem(replace: str, by: str, said: str) -> None:
+    assert replace in BASE
+    found = problems(BASE.replace(replace, by))
+    assert len(found) == 1 and said in found[0]
+    assert not any(secret in found[0] for secret in ENVIRON.values())
+
+
+@pytest.mark.parametrize(
+    ("routes", "said"),
+    [
+        ("[{models: ['*'], upstreams: [smi]}]", "unknown upstream 'smi' (did you mean sim?)"),
+        ("[{models: [], upstreams: [sim]}]", "routes[0].models names nothing"),
+        ("[{models: ['*']}]", "routes[0].upstreams names nothing"),
+        ("[]", "routes is empty"),
+    ],
+)
+def test_route_that_leads_nowhere_is_a_problem(routes: str, said: str) -> None:
+    found = problems(f"{BASE}routes: {routes}")
+    assert len(found) == 1 and said in found[0]
+
+
+def test_without_routes_every_model_may_go_everywhere() -> None:
+    route = load(BASE).routes[0]
+    assert (route.models, route.upstreams) == (("*",), ("sim", "spare"))
+
+
+def budget(account: str) -> str:
+    return f"{BASE}budgets: [{{account: '{account}', window: daily, limit_usd: 0.3}}]"
+
+
+@pytest.mark.parametrize(
+    "account",
+    ["org", "user", "team", "credential", "session", "agent", "run"]
+    + ["user:bob", "team:platform", "credential:bob-ci", "session:s1", "run:r1", "agent:s1/a1"],
+)
+def test_budget_of_a_known_account_is_read(account: str) -> None:
+    assert load(budget(account)).budgets == (Budget(account, "daily", 300_000_000, strict=False),)
+
+
+@pytest.mark.parametrize(
+    ("account", "said"),
+    [
+        ("user:bbo", "did you mean user:bob?"),
+        ("team:platfrom", "did you mean team:platform?"),
+        ("credential:bob-ic", "did you mean credential:bob-ci?"),
+        ("usr:bob", "did you mean user:bob?"),
+        ("org:acme", "is no account"),
+        ("user:", "is no account"),
+        ("agent:s1", "names no agent"),
+    ],
+)
+def test_budget_that_matches_nobody_is_a_problem(account: str, said: str) -> None:
+    found = problems(budget(account))
+    assert len(found) == 1 and said in found[0]
+
+
+def test_budget_of_a_credential_that_may_be_in_the_store_is_a_warning() -> None:
+    assert "no configured credential" in load(budget("credential:zzz")).warnings[0].message
+
+
+def test_second_budget_for_the_same_window_is_a_problem() -> None:
+    row = "{account: org, window: daily, limit_usd: 1}"
+    assert "a second daily budget of org" in problems(f"{BASE}budgets: [{row}, {row}]")[0]
+    other = row.replace("daily", "monthly")
+    assert len(load(f"{BASE}budgets: [{row}, {other}]").budgets) == 2

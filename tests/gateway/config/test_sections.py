@@ -1,0 +1,161 @@
+"""Keys, defaults and limits of each section."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Config, ConfigInvalid, Listen, Route, parse_config
+from gateway.config.sections import SECRET_CHARS_MIN
+
+ENVIRON = {"ALICE": "alice-secret-0123456789", "KEY": "sk-ant-0123456789"}
+UPSTREAM = "upstreams: [{id: sim, backend: simulated}]\n"
+
+
+def load(text: str, folder: Path = Path("/")) -> Config:
+    return parse_config(UPSTREAM + text, folder / "ringfence.yaml", ENVIRON)
+
+
+def problems(text: str, folder: Path = Path("/")) -> list[str]:
+    with pytest.raises(ConfigInvalid) as raised:
+        load(text, folder)
+    return [f"{problem.message} ({problem.suggestion})" for problem in raised.value.problems]
+
+
+def test_smallest_configuration_gets_every_default() -> None:
+    config = load("")
+    assert (config.listen, config.metrics) == (Listen("127.0.0.1", 8080), Listen("127.0.0.1", 9464))
+    assert config.routes == (Route(("*",), ("sim",)),)
+    assert config.store.url == "sqlite:////ringfence.db" and config.audit.path == "stdout"
+    assert (config.budgets, dict(config.fuses.agent), config.warnings) == ((), {}, ())
+
+
+def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "prices.yaml").touch()
+    text = "policy: {path: policies}\naudit: {path: audit.log}\nprices: {path: prices.yaml}\nstore: {url: 'sqlite:///m.db'}"
+    config = load(text, tmp_path)
+    assert config.policy.path == tmp_path / "policies" and config.prices.path == tmp_path / "prices.yaml"
+    assert config.audit.path == str(tmp_path / "audit.log") and config.store.url == f"sqlite:///{tmp_path}/m.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listen: {port: 65536}", "listen.port is '65536'"),
+        ("store: {url: 'postgresql://db/x'}", "store.url is 'postgresql://db/x'"),
+        ("store: {url: 'sqlite:///no/such/m.db'}", "the folder /no/such does not exist"),
+        ("policy: {engine: opa}", "policy.engine is 'opa'"),
+        ("policy: {mode: shdow}", "did you mean shadow?"),
+        ("policy: {rules: {shell/unclear: warn}}", "policy.rules.shell/unclear is 'warn'"),
+        ("policy: {settings: {modes: {a/b: off}}}", "write policy.rules"),
+        ("policy: {path: /no/such}", "/no/such is not a folder"),
+        ("org: {teams: [{users: [a]}]}", "org.teams[0] has no id"),
+        ("org: {id: 'a b'}", "org.id is 'a b'"),
+        ("budgets: [{account: org, window: daily}]", "budgets[0] has no limit_usd"),
+        ("budgets: [{account: org, limit_usd: 1}]", "budgets[0] has no window"),
+        ("fuses: {agent: {depth: 3}}", "unknown meter fuses.agent.depth"),
+        ("fuses: {agent: {requests: 0}}", "fuses.agent.requests is '0'"),
+        ("fuses: {agent: {cost_usd: nan}}", "fuses.agent.cost_usd is 'nan'"),
+        ("fuses: {agents: {requests: 1}}", "unknown key fuses.agents (did you mean agent?)"),
+        ("audit: {path: /no/such/audit.log}", "the folder /no/such does not exist"),
+        ("audit: {rotate_bytes: 1}", "audit.rotate_bytes is '1'"),
+        ("prices: {path: /no/such.yaml}", "/no/such.yaml is not a file"),
+        ("aliases: {opus: [a]}", "aliases.opus must be a single value"),
+    ],
+)
+def test_faulty_section_is_a_problem_that_names_it(text: str, said: str) -> None:
+    found = problems(text)
+    assert len(found) == 1 and said in found[0]
+
+
+def test_fuses_hold_cost_in_nano_dollars() -> None:
+    fuses = load("fuses: {agent: {cost_usd: 5.25, requests: 300}, session: {depth: 0}}").fuses
+    assert dict(fuses.agent) == {"cost": 5_250_000_000, "requests": 300}
+    assert dict(fuses.session) == {"depth": 0} and dict(fuses.run) == {}
+
+
+def test_rule_may_be_off_although_yaml_has_a_word_for_it() -> None:
+    policy = load("policy: {rules: {shell/unclear: off, files/secrets: shadow}, settings: {a: {b: [1]}}}").policy
+    assert dict(policy.rules) == {"shell/unclear": "off", "files/secrets": "shadow"}
+    assert dict(policy.settings) == {"a": {"b": [1]}}
+
+
+CREDENTIAL = "identity: {credentials: [{id: laptop, user: alice, %s}]}"
+
+
+def test_credential_is_read_whole() -> None:
+    text = CREDENTIAL % 'secret: "${ALICE}", operator: true, groups: [admins], tags: {cost-center: 0042}'
+    credential = load(text).identity.credentials[0]
+    assert (credential.id, credential.user, credential.team) == ("laptop", "alice", None)
+    assert credential.secret.reveal() == ENVIRON["ALICE"] and credential.operator
+    assert credential.groups == ("admins",) and dict(credential.tags) == {"cost-center": "0042"}
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("secret: short", "shorter than 16 characters"),
+        ('secret: "${BOB}"', "the environment variable BOB is not set"),
+        ("operator: false", "has no secret"),
+        ("secret: ~", "has no secret"),
+    ],
+)
+def test_unusable_secret_is_one_problem(secret: str, said: str) -> None:
+    found = problems(CREDENTIAL % secret)
+    assert len(found) == 1 and said in found[0]
+    assert "short)" not in found[0]
+
+
+def test_secret_of_the_least_length_is_enough() -> None:
+    secret = "x" * SECRET_CHARS_MIN
+    assert load(CREDENTIAL % f"secret: {secret}").identity.credentials[0].secret.reveal() == secret
+    assert len(problems(CREDENTIAL % f"secret: {secret[1:]}")) == 1
+
+
+def upstream_problems(row: str) -> list[str]:
+    with pytest.raises(ConfigInvalid) as raised:
+        parse_config(f"upstreams: [{{id: a, {row}}}]", Path("/c.yaml"), ENVIRON)
+    return [problem.message for problem in raised.value.problems]
+
+
+def test_anthropic_upstream_has_a_default_address() -> None:
+    text = 'upstreams: [{id: a, backend: anthropic, api_key: "${KEY}", headers: {x-extra: "a b"}}]'
+    upstream = parse_config(text, Path("/c.yaml"), ENVIRON).upstreams[0]
+    assert upstream.base_url == "https://api.anthropic.com" and upstream.headers == (("x-extra", "a b"),)
+    assert upstream.api_key is not None and upstream.api_key.reveal() == ENVIRON["KEY"]
+    assert (upstream.connect_timeout_seconds, upstream.read_timeout_seconds) == (10.0, 600.0)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("backend: openai", "upstreams[0].backend is 'openai'"),
+        ("base_url: 'https://x'", "upstreams[0] has no backend"),
+        ('backend: anthropic, api_key: "${KEY}", bearer: "${KEY}"', "both api_key and bearer"),
+        ('backend: anthropic, api_key: "${KEY}", base_url: "ftp://x"', "not a usable URL"),
+        ('backend: anthropic, api_key: "${KEY}", base_url: "https://u:p@x"', "not a usable URL"),
+        ('backend: anthropic, api_key: "${KEY}", base_url: "https://x?y=1"', "not a usable URL"),
+        ('backend: anthropic, api_key: "${KEY}", base_url: "https://x:99999"', "is not a URL"),
+        ('backend: anthropic, api_key: "${KEY}", base_url: "https://[x"', "is not a URL"),
+        ('backend: anthropic, api_key: "${KEY}", headers: {"x y": z}', "not a header name"),
+        ('backend: anthropic, api_key: "${KEY}", headers: {x: "a\\nb"}', "that a header cannot carry"),
+        ('backend: anthropic, api_key: "${KEY}", scenario: s.yaml', "is not a file"),
+        ('backend: anthropic, api_key: "${KEY}", read_timeout_seconds: 0', "read_timeout_seconds is '0'"),
+        ("backend: simulated, base_url: 'https://x'", "means nothing to the simulated backend"),
+        ("backend: simulated, scenario: /no/such.yaml", "/no/such.yaml is not a file"),
+    ],
+)
+def test_faulty_upstream_is_a_problem_without_its_secret(row: str, said: str) -> None:
+    found = upstream_problems(row)
+    assert any(said in message for message in found)
+    assert not any(ENVIRON["KEY"] in message for message in found)
+
+
+def test_upstream_without_credential_or_encryption_is_a_warning() -> None:
+    text = "upstreams: [{id: a, backend: anthropic, base_url: 'http://models.example.com/x/'}]"
+    config = parse_config(text, Path("/c.yaml"), ENVIRON)
+    assert [w.message.split(":")[0] for w in config.warnings] == [
+        "upstreams[0].base_url is not encrypted",
+        "upstreams[0] has no credential",
+    ]
+    assert config.upstreams[0].base_url == "http://models.example.com/x"

@@ -1,0 +1,76 @@
+"""Opening the file: migrations, foreign files, and errors that name the file and the next step."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import Reason
+from gateway.stores.database import APPLICATION_ID, Owner, StoreInvalid, connect, explain
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> object:
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+
+def test_new_file_is_migrated_marked_and_private(tmp_path: Path) -> None:
+    with closing(connect(tmp_path / "l.db")) as connection:
+        assert pragma(connection, "application_id") == APPLICATION_ID
+        assert pragma(connection, "journal_mode") == "wal"
+        assert pragma(connection, "user_version") == 1
+    assert (tmp_path / "l.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_second_opening_keeps_what_is_there(tmp_path: Path) -> None:
+    with closing(connect(tmp_path / "l.db")) as connection:
+        connection.execute("INSERT INTO spend VALUES ('org', 1, 2)")
+    with closing(connect(tmp_path / "l.db")) as connection:
+        assert connection.execute("SELECT * FROM spend").fetchall() == [("org", 1, 2)]
+
+
+def test_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with closing(connect(tmp_path / "l.db")) as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(StoreInvalid, match=r"newer version \(schema 99, this one knows 1\): upgrade"):
+        connect(tmp_path / "l.db")
+
+
+def test_file_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    with pytest.raises(StoreInvalid, match="another program"):
+        connect(tmp_path / "other.db")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        assert [name for (name,) in connection.execute("SELECT name FROM sqlite_schema")] == ["theirs"]
+
+
+def test_folder_that_does_not_exist_is_a_clear_error(tmp_path: Path) -> None:
+    for use in (connect, Owner):
+        with pytest.raises(StoreInvalid, match="check the disk, the path and its permissions") as caught:
+            use(tmp_path / "none" / "l.db")
+        assert caught.value.reason is Reason.STORE_UNAVAILABLE
+
+
+def test_folder_in_place_of_the_file_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "l.db").mkdir()
+    with pytest.raises(StoreInvalid, match="cannot be opened"):
+        connect(tmp_path / "l.db")
+
+
+def test_write_to_a_read_only_database_says_so(tmp_path: Path) -> None:
+    with closing(connect(tmp_path / "l.db")):
+        pass
+    uri = f"file:{tmp_path}/l.db?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.execute("INSERT INTO spend VALUES ('org', 1, 2)")
+        assert "read-only" in explain(caught.value) and "writable" in explain(caught.value)
+
+
+def test_full_database_says_that_the_disk_is_full(tmp_path: Path) -> None:
+    with closing(connect(tmp_path / "l.db")) as connection:
+        connection.execute("PRAGMA max_page_count=1")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.execute("INSERT INTO spend VALUES (?, 1, 2)", ("x" * 20_000,))
+    assert explain(caught.value) == "the disk is full: free some space"

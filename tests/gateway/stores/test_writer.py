@@ -1,0 +1,58 @@
+"""The writer's thread: order, errors and what is on disk when it has closed."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from gateway.core.ledger import Hold
+from gateway.stores.batch import Batch, hold_row, read_hours
+from gateway.stores.database import connect
+from gateway.stores.writer import Writer
+
+
+def row(id: str) -> tuple[str, bytes, int, int]:
+    return hold_row(Hold(id, ("org",), 30, 10, 0, 60_000), 30)
+
+
+def commit(writer: Writer, batch: Batch) -> Exception | None:
+    """Submit and wait for the answer."""
+    answered = threading.Event()
+    answers: list[Exception | None] = []
+
+    def done(error: Exception | None) -> None:
+        answers.append(error)
+        answered.set()
+
+    writer.submit(batch, done)
+    assert answered.wait(10)
+    return answers[0]
+
+
+def test_committed_batch_is_seen_by_other_connections_at_once(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "l.db")
+    assert commit(writer, Batch(holds=[row("a")])) is None
+    with closing(connect(tmp_path / "l.db")) as other:
+        assert other.execute("SELECT id FROM holds").fetchall() == [("a",)]
+    writer.close()
+
+
+def test_failing_batch_answers_its_error_and_the_writer_goes_on(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "l.db")
+    commit(writer, Batch(holds=[row("a")]))
+    assert isinstance(commit(writer, Batch(holds=[row("a")])), sqlite3.IntegrityError)
+    assert commit(writer, Batch(ends=[(10**30, 1, "a")])) is not None
+    assert commit(writer, Batch(holds=[row("b")])) is None
+    writer.close()
+
+
+def test_close_commits_what_was_submitted_folds_it_and_empties_the_log(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "l.db")
+    errors: list[Exception | None] = []
+    for index in range(100):
+        writer.submit(Batch(holds=[row(f"h{index}")], ends=[(1, 5, f"h{index}")]), errors.append)
+    writer.close()
+    assert errors == [None] * 100
+    assert not (tmp_path / "l.db-wal").exists()
+    with closing(connect(tmp_path / "l.db")) as other:
+        assert read_hours(other, "org") == [(5, 100)]

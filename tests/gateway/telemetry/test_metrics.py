@@ -1,0 +1,193 @@
+"""Metrics: what is counted, under which labels, and that labels stay bounded."""
+
+import re
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.context import RequestContext, ToolCallOutcome
+from gateway.core.body import peek
+from gateway.core.decision import Decision, Lineage, Principal, Query, RuleReason, Spawn, Time, denied
+from gateway.core.usage import Iteration, Tokens, Usage
+from gateway.errors import Reason
+from gateway.telemetry import metrics as module
+from gateway.telemetry.metrics import MODEL_SPELLINGS_MAX, RULES_MAX, Live, Metrics
+
+OPUS = "claude-opus-5-5"
+
+
+def catalogue(model: str) -> str | None:
+    return OPUS if model in (OPUS, f"{OPUS}-20260101") else None
+
+
+def built(live: Live | None = None) -> Metrics:
+    return Metrics(catalogue, ["platform"], live=live)
+
+
+def context(model: str = OPUS, team: str | None = "platform", reason: Reason = Reason.COMPLETED) -> RequestContext:
+    return RequestContext(
+        id="dec_1",
+        method="POST",
+        path="/v1/messages",
+        headers={},
+        dialect="anthropic",
+        received_unix_ms=1,
+        received_monotonic=1.0,
+        principal=Principal(org="acme", team=team, user="alice", credential="laptop"),
+        ask=peek(f'{{"model":"{model}","messages":[]}}'.encode()),
+        upstream="claude",
+        status=200,
+        reason=reason,
+        usage=Usage(tokens=Tokens(input=10, output=20, cache_read=5)),
+        cost_nanousd=2_500_000_000,
+        tool_calls=[ToolCallOutcome("Bash", "t1", "exec", False, "dec_2", "no")],
+        upstream_headers_seconds=0.3,
+        first_byte_seconds=0.3007,
+        total_seconds=3.0,
+    )
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """Name and label values in order of the label names, to value."""
+    found: dict[tuple[str, ...], float] = {}
+    for family in text_string_to_metric_families(metrics.render().decode()):
+        for sample in family.samples:
+            found[(sample.name, *(sample.labels[key] for key in sorted(sample.labels)))] = sample.value
+    return found
+
+
+def query() -> Query:
+    principal = Principal(org="acme", team=None, user="alice", credential="laptop")
+    return Query(Spawn(via="first_request"), principal, Lineage("s", "a"), {}, Time(1, "monday", 0))
+
+
+def test_ended_request_is_counted_under_its_labels() -> None:
+    metrics = built()
+    metrics.request_started()
+    metrics.request_started()
+    metrics.request_ended(context())
+    found = samples(metrics)
+    assert found["ringfence_requests_total", "anthropic", OPUS, "completed", "2xx", "claude"] == 1
+    assert found["ringfence_in_flight_requests",] == 1
+    assert found["ringfence_tokens_total", "output", OPUS] == 20
+    assert found["ringfence_cost_usd_total", OPUS, "platform"] == 2.5
+    assert found["ringfence_tool_calls_total", "deny", "exec"] == 1
+
+
+def test_overhead_is_what_the_upstream_did_not_take() -> None:
+    metrics = built()
+    metrics.request_ended(context())
+    found = samples(metrics)
+    assert found["ringfence_overhead_seconds_sum", "anthropic"] == pytest.approx(0.0007)
+    assert found["ringfence_overhead_seconds_bucket", "anthropic", "0.0005"] == 0
+    assert found["ringfence_overhead_seconds_bucket", "anthropic", "0.001"] == 1
+
+
+def test_request_that_ended_before_anything_was_learnt_is_counted() -> None:
+    metrics = built()
+    metrics.request_ended(
+        RequestContext(
+            id="dec_1",
+            method="POST",
+            path="/",
+            headers={},
+            dialect="anthropic",
+            received_unix_ms=1,
+            received_monotonic=1.0,
+        )
+    )
+    found = samples(metrics)
+    assert found["ringfence_requests_total", "anthropic", "none", "internal", "none", "none"] == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "counted"),
+    [(Reason.UPSTREAM_REFUSED, 1), (Reason.UPSTREAM_BROKE, 1), (Reason.BUDGET_EXHAUSTED, 0), (Reason.COMPLETED, 0)],
+)
+def test_only_faults_of_the_upstream_are_upstream_errors(reason: Reason, counted: int) -> None:
+    metrics = built()
+    metrics.request_ended(context(reason=reason))
+    assert samples(metrics).get(("ringfence_upstream_errors_total", str(reason), "claude"), 0) == counted
+
+
+def test_iterations_are_counted_at_their_own_model_instead_of_the_whole() -> None:
+    metrics = built()
+    ended = context()
+    ended.usage = Usage(
+        tokens=Tokens(output=99),
+        iterations=(Iteration(Tokens(output=3)), Iteration(Tokens(output=4), model="claude-unknown")),
+    )
+    metrics.request_ended(ended)
+    found = samples(metrics)
+    assert found["ringfence_tokens_total", "output", OPUS] == 3
+    assert found["ringfence_tokens_total", "output", "other"] == 4
+
+
+def test_models_of_clients_do_not_become_labels() -> None:
+    metrics = built()
+    for number in range(MODEL_SPELLINGS_MAX + 50):
+        metrics.request_ended(context(model=f"made-up-{number}"))
+    metrics.request_ended(context(model=f"{OPUS}-20260101"))
+    requests = {key[2]: value for key, value in samples(metrics).items() if key[0] == "ringfence_requests_total"}
+    assert requests == {"other": MODEL_SPELLINGS_MAX + 50, OPUS: 1}
+
+
+def test_team_that_is_not_configured_is_other_and_no_team_is_none() -> None:
+    metrics = built()
+    for team in ("platform", "made-up", None):
+        metrics.request_ended(context(team=team))
+    teams = {key[2] for key in samples(metrics) if key[0] == "ringfence_cost_usd_total"}
+    assert teams == {"platform", "other", "none"}
+
+
+def test_decision_is_counted_under_the_first_rule_and_shadow_apart() -> None:
+    metrics = built()
+    metrics.decided(query(), denied("spawn/limits", "too deep"), 0.0002)
+    metrics.decided(query(), Decision(allow=True, shadow=(RuleReason("shell/unclear", "x"),)), 0.0)
+    found = samples(metrics)
+    assert found["ringfence_decisions_total", "spawn", "deny", "spawn/limits"] == 1
+    assert found["ringfence_decisions_total", "spawn", "allow", "none"] == 1
+    assert found["ringfence_shadow_denials_total", "spawn", "shell/unclear"] == 1
+    assert found["ringfence_policy_seconds_count", "spawn"] == 1
+
+
+def test_rules_past_the_limit_are_other() -> None:
+    metrics = built()
+    for number in range(RULES_MAX + 7):
+        metrics.decided(query(), denied(f"made/up-{number}", "x"), 0.0)
+    found = samples(metrics)
+    assert found["ringfence_decisions_total", "spawn", "deny", "other"] == 7
+    assert len([key for key in found if key[0] == "ringfence_decisions_total"]) == RULES_MAX + 1
+
+
+def test_fuses_agents_and_holds_are_counted() -> None:
+    metrics = built()
+    metrics.fuse_blown("session", "agents")
+    metrics.agent_seen("tool_use")
+    metrics.held_nanousd(300_000_000)
+    found = samples(metrics)
+    assert found["ringfence_fuses_blown_total", "agents", "session"] == 1
+    assert found["ringfence_agents_seen_total", "tool_use"] == 1
+    assert found["ringfence_held_usd",] == 0.3
+
+
+def test_live_figures_are_read_when_somebody_looks() -> None:
+    agents = [3]
+    metrics = built(Live(active_sessions=lambda: 2, active_agents=lambda: agents[0], audit_failures=lambda: 1))
+    agents[0] = 4
+    found = samples(metrics)
+    assert found["ringfence_active_sessions",] == 2 and found["ringfence_active_agents",] == 4
+    assert found["ringfence_audit_failures_total",] == 1
+
+
+def test_every_metric_is_in_the_table_once_and_nothing_else() -> None:
+    described = re.findall(r"^    (\w+)(?: {2,}\S)", module.__doc__ or "", re.MULTILINE)
+    rendered = re.findall(r"^# TYPE ringfence_(\w+) ", built().render().decode(), re.MULTILINE)
+    assert sorted(described) == sorted(rendered)
+
+
+def test_label_values_hold_no_id_of_a_person_or_an_agent() -> None:
+    metrics = built()
+    metrics.request_ended(context())
+    assert "alice" not in metrics.render().decode() and "laptop" not in metrics.render().decode()
+    assert "_created" not in metrics.render().decode()
