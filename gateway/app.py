@@ -16,7 +16,7 @@ import yaml
 from aiohttp import web
 
 from gateway.config import Config
-from gateway.contract import BODY_BYTES_MAX
+from gateway.contract import BODY_BYTES_MAX, HOLD_PING_SECONDS
 from gateway.core.budgets import LimitRow, Limits
 from gateway.core.decision import ScriptProfile
 from gateway.core.estimate import Learned
@@ -25,7 +25,7 @@ from gateway.core.lineage import Tree
 from gateway.core.prices import PriceTable, merge_prices, parse_prices
 from gateway.core.routing import Route
 from gateway.decider import Decider
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Reason
 from gateway.fuseboard import FuseBoard
 from gateway.identity.credentials import Authenticator, StoredCredentials
 from gateway.pipeline import Money, Pipeline, Records, Routing
@@ -78,20 +78,22 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def open_gateway(config: Config, clock: Clock) -> AsyncGenerator[Gateway]:
+async def open_gateway(
+    config: Config, clock: Clock, *, ping_seconds: float = HOLD_PING_SECONDS
+) -> AsyncGenerator[Gateway]:
     """Build everything from a checked configuration; on the way out, finish what runs and close it.
 
     Raises:
         GatewayError: policies or store cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
-        engine = load_engine(policies_path(config), config.policy)
+        engine = load_engine(config.policy.folder, config.policy.overrides, config.policy.mode)
         prices = load_prices(config)
         limits = Limits(LimitRow(row.account, row.window, row.limit_nanousd, row.strict) for row in config.budgets)
         store = open_store(config.store.url, limits, clock.unix_ms())
         stack.push_async_callback(store.close)
         authenticator = Authenticator(config, StoredCredentials(store.credentials_version, store.load_credentials))
-        audit = AuditLog(config.audit.path, config.audit.rotate_bytes, config.audit.keep)
+        audit = open_audit(config)
         stack.callback(audit.close)
         tree = restored_tree(store, clock)
         metrics = build_metrics(config, prices, tree, audit, clock)
@@ -106,12 +108,15 @@ async def open_gateway(config: Config, clock: Clock) -> AsyncGenerator[Gateway]:
             fuses=fuses,
             tree=tree,
             money=Money(store, prices, Learned(), config.prices.fallback_model),
-            routing=Routing([Route(route.models, route.upstreams) for route in config.routes], config.aliases, upstreams),
+            routing=Routing(
+                [Route(route.models, route.upstreams) for route in config.routes], config.aliases, upstreams
+            ),
             records=Records(store, audit, metrics),
             clock=clock,
             tasks=tasks,
         )
-        relay = Relay(ToolCalls(decider, fuses, classify, describe, profile_script), clock, tasks)
+        tool_calls = ToolCalls(decider, fuses, classify, describe, profile_script)
+        relay = Relay(tool_calls, clock, tasks, ping_seconds=ping_seconds)
 
         api = web.Application(
             middlewares=build_middlewares(authenticator, clock, pipeline), client_max_size=BODY_BYTES_MAX
@@ -143,12 +148,13 @@ async def keep_house(authenticator: Authenticator, store: SqliteStore, clock: Cl
             _log.exception("housekeeping failed; it is tried again")
 
 
-def policies_path(config: Config) -> Path:
-    """The configured policies, or those that come with the package."""
-    if config.policy.path is not None:
-        return config.policy.path
-    packaged = Path(str(resources.files("gateway"))) / "_policies"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "policies"
+def open_audit(config: Config) -> AuditLog:
+    """The audit log. Raises `GatewayError` when its file cannot be written: nothing is served without evidence."""
+    try:
+        return AuditLog(config.audit.path, config.audit.rotate_bytes, config.audit.keep)
+    except OSError as error:
+        problem = f"audit.path: {config.audit.path} cannot be written ({error.strerror or error})"
+        raise GatewayError(Reason.STORE_UNAVAILABLE, problem) from None
 
 
 def load_prices(config: Config) -> PriceTable:
@@ -211,9 +217,7 @@ async def _serve(config: Config, config_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_gateway(config, SystemClock()) as gateway:
-        api = web.AppRunner(
-            gateway.api, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS
-        )
+        api = web.AppRunner(gateway.api, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
         metrics = web.AppRunner(gateway.metrics, access_log=None)
         try:
             for runner, listen in ((api, config.listen), (metrics, config.metrics)):
@@ -228,4 +232,6 @@ async def _serve(config: Config, config_path: Path) -> None:
 
 def _ready_line(gateway: Gateway, config_path: Path, api: web.AppRunner, metrics: web.AppRunner) -> str:
     urls = [f"http://{runner.addresses[0][0]}:{runner.addresses[0][1]}" for runner in (api, metrics)]
-    return f"ringfence ready at {urls[0]}, metrics at {urls[1]}/metrics, policies {gateway.revision}, config {config_path}"
+    return (
+        f"ringfence ready at {urls[0]}, metrics at {urls[1]}/metrics, policies {gateway.revision}, config {config_path}"
+    )

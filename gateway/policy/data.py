@@ -32,7 +32,9 @@ def parse_defaults(bundle: Bundle) -> tuple[dict[str, Any], list[Problem]]:
     """The defaults of every setting."""
     text = bundle.files.get(DEFAULTS_FILE)
     if text is None:
-        return {}, [Problem(DEFAULTS_FILE, 0, "the file of defaults is missing", "restore it from the packaged policies")]
+        return {}, [
+            Problem(DEFAULTS_FILE, 0, "the file of defaults is missing", "restore it from the packaged policies")
+        ]
     try:
         loaded: object = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -30,7 +30,9 @@ _READS = _words(
 )
 _PATTERN_FIRST = _words("grep egrep fgrep zgrep rg ag ack sed awk gawk mawk nawk jq yq perl")
 """Readers whose first operand is a pattern or a program text."""
-_WRITES = _words("rm rmdir unlink shred truncate touch mkdir tee mkfifo mknod chmod chown chgrp chattr setfacl srm wipe")
+_WRITES = _words(
+    "rm rmdir unlink shred truncate touch mkdir tee mkfifo mknod chmod chown chgrp chattr setfacl srm wipe"
+)
 _OWN_FIRST = _words("chmod chown chgrp chattr setfacl")
 """Writers whose first operand is a mode or an owner."""
 _COPIES = _words("cp mv ln install rsync scp ditto gcp gmv")
@@ -41,10 +43,14 @@ _SILENT = _words(
     "nohup command exec eval sh bash zsh dash ksh ash fish"
 )
 """Programs whose operands say nothing of contents read, or whose inner commands are seen by themselves."""
-_OPERAND_HOSTS = _words("curl wget http https xh aria2c lynx w3m links elinks fetch axel httpie curlie grpcurl wscat websocat")
+_OPERAND_HOSTS = _words(
+    "curl wget http https xh aria2c lynx w3m links elinks fetch axel httpie curlie grpcurl wscat websocat"
+)
 _BARE_HOSTS = _words(
     "nc ncat netcat telnet ping ping6 dig nslookup host traceroute tracepath mtr nmap whois ftp tftp sftp ssh mosh ssh-copy-id"
 )
+_FIND_TESTS = _words("-name -iname -path -ipath -wholename -regex -iregex -empty -size -newer -mtime -mmin -ctime -atime -user")
+"""Tests that choose some files; without one, `-delete` takes the whole tree."""
 _CURL_VALUED = _words(
     "-X -H -d -u -A -e -b -c -F -T -x -K -o -m -r -w -z -C -E -D -t -Q -y -Y -P -U --request --header --data --data-raw "
     "--data-binary --data-urlencode --json --user --user-agent --referer --cookie --cookie-jar --form --upload-file --proxy "
@@ -52,10 +58,14 @@ _CURL_VALUED = _words(
     "--retry --retry-delay --retry-max-time --limit-rate --output-dir --dump-header --interface --dns-servers --unix-socket "
     "--proxy-user --oauth2-bearer --form-string --url --url-query --aws-sigv4 --netrc-file --preproxy --socks5 --socks5-hostname"
 )
-_WGET_VALUED = _words("-O -o -a -P -t -T -w -U -e -i --post-file --post-data --header --user --password --output-document")
+_WGET_VALUED = _words(
+    "-O -o -a -P -t -T -w -U -e -i --post-file --post-data --header --user --password --output-document"
+)
 _BARE_VALUED = _words("-p -P -w -c -i -o -l -b -F -J -L -R -D -t -W -s -I -q -m -x -e -X -O -E")
 _HEAD_VALUED = _words("-n -c --lines --bytes -k -t -d -f -F -w -s")
-_GREP_VALUED = _words("-A -B -C -m -g -t -T -e --include --exclude --glob --type --regexp --max-count --color -d -D -j -F -v")
+_GREP_VALUED = _words(
+    "-A -B -C -m -g -t -T -e --include --exclude --glob --type --regexp --max-count --color -d -D -j -F -v"
+)
 
 
 def effects(argv: Sequence[str]) -> list[Effect]:
@@ -98,8 +108,9 @@ def _file_effects(program: str, arguments: Sequence[str]) -> Iterator[Effect]:
         yield from _SPECIAL[program](arguments)
     elif program not in _SILENT and program not in _BARE_HOSTS:
         yield from (Effect("read", word) for word in operands(arguments) if _looks_like_path(word))
-    if program == "find" and "-delete" in arguments:
-        yield from (Effect("write", root) for root in _find_roots(arguments))
+    if program in ("find", "gfind") and "-delete" in arguments:
+        chosen = any(word in _FIND_TESTS for word in arguments)
+        yield from (Effect("write", f"{root}/{UNKNOWN}" if chosen else root) for root in _find_roots(arguments))
 
 
 def _mode_is_operand(arguments: Sequence[str]) -> bool:
@@ -142,7 +153,9 @@ def _copy(program: str, arguments: Sequence[str]) -> Iterator[Effect]:
 
 def _pattern_first(program: str, arguments: Sequence[str]) -> Iterator[Effect]:
     given = any(re.fullmatch(r"-e|-f|--regexp.*|--expression.*|--file.*|-[a-z]*e", word) for word in arguments)
-    names = operands(arguments, _words("-e -f --expression -v -F --arg --argjson") if program != "perl" else frozenset({"-e"}))
+    names = operands(
+        arguments, _words("-e -f --expression -v -F --arg --argjson") if program != "perl" else frozenset({"-e"})
+    )
     if program in ("grep", "egrep", "fgrep", "zgrep", "rg", "ag", "ack"):
         names = operands(arguments, _GREP_VALUED - {"-F", "-v"} | {"-f"})
     if not given and not (program == "rg" and "--files" in arguments):
@@ -183,9 +196,15 @@ def _following(arguments: Sequence[str], *options: str) -> Iterator[str]:
 
 
 def _curl(arguments: Sequence[str]) -> Iterator[Effect]:
-    yield from (Effect("write", name) for name in _values(arguments, "-o", "--output", "-c", "--cookie-jar", "--output-dir"))
-    yield from (Effect("read", name) for name in _values(arguments, "-T", "--upload-file", "-K", "--config", "--netrc-file"))
-    for value in _values(arguments, "-d", "--data", "--data-binary", "--data-urlencode", "--json", "-F", "--form", "-H"):
+    yield from (
+        Effect("write", name) for name in _values(arguments, "-o", "--output", "-c", "--cookie-jar", "--output-dir")
+    )
+    yield from (
+        Effect("read", name) for name in _values(arguments, "-T", "--upload-file", "-K", "--config", "--netrc-file")
+    )
+    for value in _values(
+        arguments, "-d", "--data", "--data-binary", "--data-urlencode", "--json", "-F", "--form", "-H"
+    ):
         name = re.match(r"(?:[^=@<]*=)?[@<](.+)", value, re.DOTALL)
         if name:
             yield Effect("read", name[1].split(";", 1)[0])
@@ -195,7 +214,9 @@ def _curl(arguments: Sequence[str]) -> Iterator[Effect]:
 
 
 def _wget(arguments: Sequence[str]) -> Iterator[Effect]:
-    yield from (Effect("write", name) for name in _values(arguments, "-O", "--output-document", "-P", "--directory-prefix"))
+    yield from (
+        Effect("write", name) for name in _values(arguments, "-O", "--output-document", "-P", "--directory-prefix")
+    )
     yield from (Effect("read", name) for name in _values(arguments, "--post-file", "--body-file", "-i", "--input-file"))
 
 
@@ -214,14 +235,14 @@ def _archive(arguments: Sequence[str]) -> Iterator[Effect]:
     target = list(_values(arguments, "-C", "--directory"))
     names = operands(arguments[1:] if not first.startswith("-") else arguments, _words("-C --directory -f --file"))
     if extracts:
-        yield Effect("write", target[0] if target else ".")
+        yield Effect("write", target[0] if target else UNKNOWN)
     else:
         yield from (Effect("read", name) for name in names)
     yield from (Effect("read" if extracts else "write", name) for name in _values(arguments, "-f", "--file"))
 
 
 def _unzip(arguments: Sequence[str]) -> Iterator[Effect]:
-    yield Effect("write", next(_values(arguments, "-d"), "."))
+    yield Effect("write", next(_values(arguments, "-d"), UNKNOWN))
 
 
 def _node(arguments: Sequence[str]) -> Iterator[Effect]:
@@ -230,7 +251,15 @@ def _node(arguments: Sequence[str]) -> Iterator[Effect]:
             yield Effect("read", word)
 
 
-_SPECIAL = {"curl": _curl, "wget": _wget, "dd": _dd, "tar": _archive, "bsdtar": _archive, "unzip": _unzip, "node": _node}
+_SPECIAL = {
+    "curl": _curl,
+    "wget": _wget,
+    "dd": _dd,
+    "tar": _archive,
+    "bsdtar": _archive,
+    "unzip": _unzip,
+    "node": _node,
+}
 
 
 def _hosts(program: str, arguments: Sequence[str]) -> Iterator[str]:

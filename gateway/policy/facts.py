@@ -23,7 +23,9 @@ UNCLEAR_CHARS_MAX = 240
 MCP_PREFIX = "mcp__"
 
 _CLASSES: dict[str, ToolClass] = {
-    **dict.fromkeys(("Read", "Glob", "Grep", "LS", "NotebookRead", "ListMcpResourcesTool", "ReadMcpResourceTool"), "read"),
+    **dict.fromkeys(
+        ("Read", "Glob", "Grep", "LS", "NotebookRead", "ListMcpResourcesTool", "ReadMcpResourceTool"), "read"
+    ),
     **dict.fromkeys(("BashOutput", "TaskOutput", "LSP"), "read"),
     **dict.fromkeys(("Write", "Edit", "MultiEdit", "NotebookEdit"), "write"),
     **dict.fromkeys(("str_replace_based_edit_tool", "str_replace_editor", "memory"), "write"),

@@ -14,11 +14,17 @@ HOST_CHARS_MAX = 253
 SPELLINGS_MAX = 16
 
 _SCHEME = re.compile(r"^(?:[a-z][a-z0-9+.\-]*:)?[/\\]{2,}", re.IGNORECASE)
-_URL = re.compile(r"(?:git\+)?(?:https?|ftps?|sftp|ssh|git|wss?|tcp|ldaps?|gopher|s3|telnet|dict|tftp|scp|rsync)://", re.I)
+_URL = re.compile(
+    r"(?:git\+)?(?:https?|ftps?|sftp|ssh|git|wss?|tcp|ldaps?|gopher|s3|telnet|dict|tftp|scp|rsync)://", re.I
+)
 _SCP = re.compile(r"(?:[\w.\-]+@)?([A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*|\[[0-9A-Fa-f:.]+\]):(?!//)")
 _WILDCARD_DNS = re.compile(r"(?:^|[.\-])(\d{1,3})[.\-](\d{1,3})[.\-](\d{1,3})[.\-](\d{1,3})\.(?:nip|sslip|xip)\.io$")
 _CURL_GLOB = re.compile(r"\{([^{}]*)\}")
-_EMBEDDED_V4 = (ipaddress.ip_network("::ffff:0:0/96"), ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::/96"))
+_EMBEDDED_V4 = (
+    ipaddress.ip_network("::ffff:0:0/96"),
+    ipaddress.ip_network("64:ff9b::/96"),
+    ipaddress.ip_network("::/96"),
+)
 
 
 def is_url(text: str) -> bool:

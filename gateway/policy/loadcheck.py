@@ -91,7 +91,9 @@ def _inspect_apart(bundle: Bundle, settings: Mapping[str, Any]) -> PolicyReport:
         )
         return msgspec.json.decode(ended.stdout, type=PolicyReport)
     except subprocess.TimeoutExpired:
-        return _stopped(f"the check took longer than {CHECK_SECONDS_MAX:g} seconds", "look for a loop in a rule or test")
+        return _stopped(
+            f"the check took longer than {CHECK_SECONDS_MAX:g} seconds", "look for a loop in a rule or test"
+        )
     except msgspec.DecodeError:
         return _stopped("the check ended without a result", "a rule may exhaust memory; try with fewer rules")
 

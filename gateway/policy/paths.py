@@ -64,19 +64,13 @@ def is_inside(path: str, workspace: str | None) -> bool | None:
     if path.startswith("~"):
         return _is_home_inside(path, workspace)
     if not path.startswith("/"):
-        return first != ".." or _climbs_back(path, workspace)
+        return first != ".."
     if UNKNOWN in path.split("/")[1]:
         return None
     if workspace is None:
         return None
     root = normalise(workspace)
     return path == root or path.startswith(root.rstrip("/") + "/")
-
-
-def _climbs_back(path: str, workspace: str | None) -> bool:
-    if workspace is None or not workspace.startswith("/"):
-        return False
-    return is_inside(normalise(path, normalise(workspace)), workspace) is True
 
 
 def _is_home_inside(path: str, workspace: str | None) -> bool:
@@ -87,6 +81,8 @@ def _is_home_inside(path: str, workspace: str | None) -> bool:
 
 
 def path_use(path: str, access: str, workspace: str | None) -> PathUse:
-    """One use of a normalised path."""
+    """One use of a normalised path; one that climbs out of a known workspace is made absolute."""
+    if path.split("/", 1)[0] == ".." and (workspace or "").startswith("/"):
+        path = normalise(path, workspace or "")
     inside = is_inside(path, workspace)
     return PathUse(path=path, access="write" if access == "write" else "read", inside_workspace=inside)

@@ -17,13 +17,14 @@ import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
 from gateway.core.decision import Command
-from gateway.policy.words import UNKNOWN, Field, Scope, expand, expand_value, text_of
+from gateway.policy.words import UNKNOWN, Field, Scope, expand, expand_each, expand_value, text_of
 from gateway.policy.wrappers import ASSIGNMENT, INTERPRETERS, SHELLS, Line, unwrap
 
 TEXT_CHARS_MAX = 131_072
 """Longest line, with all the lines nested in it, that is read."""
 COMMANDS_MAX = 400
 NODES_MAX = 20_000
+FED_WORDS_MAX = 64
 DEPTH_MAX = 12
 """Deepest nesting of wrappers and lines within lines."""
 UNREADABLE = "unreadable: "
@@ -33,6 +34,8 @@ FETCHERS = frozenset({"curl", "wget", "fetch", "http", "https", "xh", "aria2c", 
 _COMMAND_VARIABLES = frozenset(
     {"EDITOR", "VISUAL", "PAGER", "GIT_EDITOR", "GIT_PAGER", "GIT_SSH_COMMAND", "GIT_SEQUENCE_EDITOR", "PROMPT_COMMAND"}
 )
+_MID_WORD_LINE_END = re.compile(r"(?<=[^\s\\])\\\n(?=\S)")
+_BRACE_LIST = re.compile(r"\{([^{}\s]*,[^{}\s]*)\}")
 _LANGUAGE = Language(tree_sitter_bash.language())
 
 
@@ -114,12 +117,19 @@ class _Reader:
             self.doubt("text run as a command is not wholly known")
         outer, self.depth = self.depth, depth
         source = re.sub(r"\$IFS(?![A-Za-z0-9_])", "${IFS}", text).replace("\r\n", "\n").replace("\x00", "")
+        self.parse(source, scope, feed)
+        # The grammar ends a word at an escaped line end. Joined lines are read as well, not instead: in a comment it is none.
+        joined = _MID_WORD_LINE_END.sub("", source)
+        if joined != source:
+            self.parse(joined, scope, feed)
+        self.depth = outer
+
+    def parse(self, source: str, scope: Scope, feed: _Feed | None) -> None:
         root = self.parser.parse(source.encode("utf-8", "replace")).root_node
         self.visit(root, scope, feed)
         if root.has_error:
             self.doubt("syntax error")
             self.salvage(source, scope)
-        self.depth = outer
 
     def visit(self, node: Node, scope: Scope, feed: _Feed | None) -> None:
         self.reading.nodes += 1
@@ -196,6 +206,8 @@ class _Reader:
         values = expand_value(value, scope) if value is not None else ("",)
         if appended:
             values = tuple(old + new for old in scope.variables.get(text_of(name), (UNKNOWN,)) for new in values)
+        if appended:
+            scope.variables.pop(text_of(name), None)
         scope.assign(text_of(name), values)
         if text_of(name) in _COMMAND_VARIABLES:
             for one in values:
@@ -204,7 +216,7 @@ class _Reader:
     def declaration(self, node: Node, scope: Scope) -> None:
         """`export`, `declare` and the like: their assignments, and themselves, for they can print every variable."""
         self.inside(node, scope, None)
-        words = [text_of(child) for child in node.children if child.type != "variable_assignment"]
+        words = [text_of(child) for child in node.children]
         self.reading.found.append(Found(Command(words[0], tuple(words)), scope.cwd, scope.remote))
 
     def substitutions(self, node: Node, scope: Scope) -> None:
@@ -296,9 +308,13 @@ class _Reader:
 
     def simple(self, node: Node, scope: Scope, feed: _Feed | None) -> None:
         words: list[Field] = []
+        names: list[list[Field]] = []
         before = len(self.reading.found)
         for child in node.children:
             match child.type:
+                case "command_name":
+                    self.substitutions(child, scope)
+                    names = expand_each(child, scope)
                 case "variable_assignment":
                     self.assignment(child, scope)
                 case "file_redirect":
@@ -308,12 +324,13 @@ class _Reader:
                 case "heredoc_redirect":
                     feed = _Feed(None, self.heredoc(child, scope))
                 case "process_substitution" if text_of(child).startswith(">("):
-                    self.visit(child, scope, _written(words, feed))
+                    self.visit(child, scope, _written(names, feed))
                 case _:
                     self.substitutions(child, scope)
                     words.extend(expand(child, scope))
         given = self.output(before, None).program if len(self.reading.found) > before else None
-        self.run(words, scope, _Given(feed, given, self.depth))
+        for name in names or [[]]:
+            self.run([*name, *words], scope, _Given(feed, given, self.depth))
 
     def run(self, words: Sequence[Field], scope: Scope, given: "_Given") -> None:
         while words and (ASSIGNMENT.match(words[0].text) or not words[0].text):
@@ -334,17 +351,20 @@ class _Reader:
         self.nested(program, words[1:], scope, given)
 
     def program(self, word: Field) -> str:
-        if not word.known:
+        name = word.text.rstrip("/").rpartition("/")[2].lstrip("=") or word.text
+        if UNKNOWN in name or word.pattern:
             self.doubt(f"name of the program is not known: {word.text[:80]}")
             return UNKNOWN
-        return word.text.rstrip("/").rpartition("/")[2].lstrip("=") or word.text
+        return name
 
     def nested(self, program: str, arguments: Sequence[Field], scope: Scope, given: "_Given") -> None:
         inner = unwrap(program, arguments)
         for doubt in inner.unclear:
             self.doubt(doubt)
         for words in inner.commands:
-            self.run(words, scope if program != "env" else scope.fork(), given.deeper())
+            if program == "xargs":
+                words = _fed_words(words, given.feed)
+            self.run(words, scope, given.deeper())
         for line in inner.lines:
             self.nested_line(line, scope if program in ("eval", "alias") else scope.fork(), given)
         if inner.reads_stdin_as_code and given.feed is not None:
@@ -377,7 +397,9 @@ class _Reader:
                 for text in texts:
                     if ASSIGNMENT.match(text):
                         scope.assign(text.partition("=")[0], (text.partition("=")[2],))
-            case "ln" if any("s" in word.text for word in arguments if re.fullmatch("-[a-zA-Z]+|--symbolic", word.text)):
+            case "ln" if any(
+                "s" in word.text for word in arguments if re.fullmatch("-[a-zA-Z]+|--symbolic", word.text)
+            ):
                 if texts:
                     self.reading.links[texts[1] if len(texts) > 1 else texts[0].rpartition("/")[2]] = texts[0]
             case _:
@@ -385,6 +407,7 @@ class _Reader:
 
     def salvage(self, source: str, scope: Scope) -> None:
         """Commands by a crude split at operators, quotes taken off: for lines that the grammar could not read."""
+        source = _BRACE_LIST.sub(lambda match: match[1].replace(",", " "), source)
         for piece in re.split(r"[;&|\n(){}`]+|\$\(", source)[:COMMANDS_MAX]:
             words = [Field(re.sub(r"[\"'\\]", "", word)) for word in piece.split()]
             while words and words[0].text in ("then", "do", "else", "if", "while", "until", "!", "elif", "time"):
@@ -420,11 +443,19 @@ def _runs_text(program: str, words: Sequence[Field]) -> bool:
     return UNKNOWN in first
 
 
-def _written(words: Sequence[Field], feed: _Feed | None) -> _Feed:
-    """What a command with these words writes into `>(...)`: what it is fed when that is from a network."""
+def _written(names: Sequence[Sequence[Field]], feed: _Feed | None) -> _Feed:
+    """What a command of this name writes into `>(...)`: what it is fed when that is from a network."""
     if feed is not None and feed.program in FETCHERS:
         return feed
-    return _Feed(words[0].text.rpartition("/")[2] if words else None)
+    return _Feed(names[0][0].text.rpartition("/")[2] if names and names[0] else None)
+
+
+def _fed_words(words: Sequence[Field], feed: _Feed | None) -> Sequence[Field]:
+    """Words of a command that `xargs` runs, with those it is fed when they are known."""
+    if feed is None or feed.text is None or UNKNOWN in feed.text:
+        return words
+    fed = [Field(word) for word in feed.text.split()[:FED_WORDS_MAX]]
+    return [one for word in words for one in (fed if word.text == UNKNOWN else [word])]
 
 
 def _printed(command: Command, feed: _Feed | None) -> str | None:
@@ -436,6 +467,6 @@ def _printed(command: Command, feed: _Feed | None) -> str | None:
         return " ".join(words).replace("\\n", "\n")
     if command.program == "printf" and len(command.argv) > 1:
         return command.argv[1].replace("\\n", "\n").replace("%s", " ".join(command.argv[2:]))
-    if command.program in ("cat", "tee") and feed is not None and all(word == "-" for word in command.argv[1:]):
+    if feed is not None and (command.program == "tee" or command.argv in (("cat",), ("cat", "-"))):
         return feed.text
     return None

@@ -42,17 +42,14 @@ class Field(NamedTuple):
     text: str
     pattern: bool = False
 
-    @property
-    def known(self) -> bool:
-        """Whether every character of the word is known."""
-        return UNKNOWN not in self.text and not self.pattern
-
 
 @dataclass(slots=True)
 class Scope:
     """What the line has said so far. Copied for subshells."""
 
-    variables: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"HOME": ("~",), "PWD": (".",), "IFS": (" ",)})
+    variables: dict[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"HOME": ("~",), "PWD": (".",), "IFS": (" ",)}
+    )
     positional: tuple[str, ...] | None = ()
     """`$0`, `$1`, ...; None: not known."""
     cwd: str = ""
@@ -82,12 +79,16 @@ def text_of(node: Node) -> str:
 
 def expand(node: Node, scope: Scope) -> list[Field]:
     """The words that one word of the source becomes: none, one or several."""
-    marked = _alternatives(node, scope, quoted=False)
-    fields: list[Field] = []
-    for one in marked:
-        for part in re.split(r"[ \t\n]+", one):
-            fields.extend(_finish(word) for word in _expand_braces(part) if word)
+    fields = [one for each in expand_each(node, scope) for one in each]
     return fields if len(fields) <= ALTERNATIVES_MAX else [Field(UNKNOWN)]
+
+
+def expand_each(node: Node, scope: Scope) -> list[list[Field]]:
+    """The same, apart for each value that a variable in the word may have."""
+    return [
+        [_finish(word) for part in re.split(r"[ \t\n]+", one) for word in _expand_braces(part) if word]
+        for one in _alternatives(node, scope, quoted=False)
+    ]
 
 
 def expand_value(node: Node, scope: Scope) -> tuple[str, ...]:

@@ -83,7 +83,14 @@ _RUNNERS = {
     ("mise", "exec"),
 }
 _CONTAINERS = frozenset({"docker", "podman", "nerdctl", "kubectl", "lxc", "docker-compose"})
-_GIT_LINES = ("core.sshcommand=", "core.editor=", "core.pager=", "core.fsmonitor=", "sequence.editor=", "diff.external=")
+_GIT_LINES = (
+    "core.sshcommand=",
+    "core.editor=",
+    "core.pager=",
+    "core.fsmonitor=",
+    "sequence.editor=",
+    "diff.external=",
+)
 _FIND_RUNS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
 
 
@@ -170,9 +177,19 @@ def _interpreter(program: str, arguments: _Words) -> Unwrapped:
     for index, word in enumerate(arguments):
         if word.text == "-m":
             return _inner(arguments[index + 1 :])
-        if word.text in ("-c", "-e", "-E", "-r", "-p", "-pe", "-ne", "-pi", "--eval", "--print", "eval") or re.fullmatch(
-            r"-[A-Za-z]*[ce]", word.text
-        ):
+        if word.text in (
+            "-c",
+            "-e",
+            "-E",
+            "-r",
+            "-p",
+            "-pe",
+            "-ne",
+            "-pi",
+            "--eval",
+            "--print",
+            "eval",
+        ) or re.fullmatch(r"-[A-Za-z]*[ce]", word.text):
             return Unwrapped(unclear=(f"code given to {program} on its command line",))
         if not word.text.startswith("-"):
             return NOTHING
@@ -326,8 +343,6 @@ def _tar(arguments: _Words) -> Unwrapped:
         if word.text.startswith(("--checkpoint-action=", "--to-command=", "--use-compress-program="))
     ]
     return Unwrapped(lines=tuple(lines))
-
-
 
 
 _READERS: dict[str, Callable[[_Words], Unwrapped]] = {

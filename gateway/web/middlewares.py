@@ -131,7 +131,7 @@ def _new_context(request: web.Request, clock: Clock) -> RequestContext:
         method=request.method,
         path=path,
         headers=request.headers,
-        dialect="anthropic",
+        dialect="operator" if path.startswith(ADMIN_PREFIX) else "anthropic",
         received_unix_ms=clock.unix_ms(),
         received_monotonic=clock.monotonic(),
         client_name=client[1] if client else "",

@@ -43,10 +43,13 @@ _UNHEARD = Denial(reason="the client left before the call was decided", decision
 class Relay:
     """Passes answers on. One per application."""
 
-    def __init__(self, tool_calls: ToolCalls, clock: Clock, tasks: Tasks) -> None:
+    def __init__(
+        self, tool_calls: ToolCalls, clock: Clock, tasks: Tasks, *, ping_seconds: float = HOLD_PING_SECONDS
+    ) -> None:
         self._tool_calls = tool_calls
         self._clock = clock
         self._tasks = tasks
+        self._ping_seconds = ping_seconds
         self._drains = 0
 
     async def model_answer(
@@ -92,7 +95,7 @@ class Relay:
     ) -> web.StreamResponse:
         response = _with_headers(web.StreamResponse(status=answer.status), ctx, answer)
         gate = StreamGate(sse.SseDecoder(), tap, form=_form(ctx))
-        stream = _Stream(gate=gate, answer=answer, out=_Out(response, ctx, self._clock, self._tasks))
+        stream = _Stream(gate=gate, answer=answer, out=self._out(response, ctx))
         try:
             await response.prepare(request)
             await stream.run(ctx, self._tool_calls)
@@ -109,6 +112,9 @@ class Relay:
         finally:
             stream.out.stop_pings()
         return response
+
+    def _out(self, response: web.StreamResponse, ctx: RequestContext) -> "_Out":
+        return _Out(response, ctx, self._clock, self._tasks, self._ping_seconds)
 
     def _keep_reading(self, ctx: RequestContext, stream: "_Stream") -> None:
         """The upstream goes on and bills: read its answer to the usage, but not too many at once."""
@@ -181,11 +187,14 @@ class _Stream:
 class _Out:
     """Where a stream is written, and the pings that keep the client waiting while a block is held."""
 
-    def __init__(self, response: web.StreamResponse, ctx: RequestContext, clock: Clock, tasks: Tasks) -> None:
+    def __init__(
+        self, response: web.StreamResponse, ctx: RequestContext, clock: Clock, tasks: Tasks, ping_seconds: float
+    ) -> None:
         self._response = response
         self._ctx = ctx
         self._clock = clock
         self._tasks = tasks
+        self._ping_seconds = ping_seconds
         self._timer: asyncio.TimerHandle | None = None
 
     async def write(self, piece: bytes) -> None:
@@ -196,9 +205,9 @@ class _Out:
         await self._response.write(piece)
 
     def start_pings(self) -> None:
-        """From now on the client hears something at least every `HOLD_PING_SECONDS`."""
+        """From now on the client hears something at least every `ping_seconds`."""
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(HOLD_PING_SECONDS, self._ping)
+            self._timer = asyncio.get_running_loop().call_later(self._ping_seconds, self._ping)
 
     def stop_pings(self) -> None:
         """The block is out; the upstream's own events follow."""
@@ -237,9 +246,7 @@ def _require_plain(answer: UpstreamAnswer) -> None:
         raise GatewayError(Reason.UPSTREAM_BROKE, message)
 
 
-async def _break_off(
-    request: web.Request, response: web.StreamResponse, gate: StreamGate, error: GatewayError
-) -> None:
+async def _break_off(request: web.Request, response: web.StreamResponse, gate: StreamGate, error: GatewayError) -> None:
     """End a begun stream: as an error event after a whole block, else by cutting the connection."""
     last_words = gate.refusal("api_error", error.message)
     try:

@@ -6,7 +6,8 @@ from typing import Any
 
 MODEL = "claude-opus-4-8"
 AGENT_MESSAGES = 120
-AGENT_BODY_BYTES = 300_000
+AGENT_RESULTS_BYTES = 258_000
+"""All tool results together; system, tools and calls bring the body to 300 KB."""
 TOOLS = ("Agent", "Bash", "Edit", "ListAgents", "Read", "ReportFindings", "Skill", "ToolSearch", "Workflow", "Write")
 ENVIRONMENT = """# Environment
 You have been invoked in the following environment:
@@ -26,7 +27,7 @@ def small_body(*, stream: bool) -> dict[str, Any]:
 def agent_body(*, stream: bool) -> dict[str, Any]:
     """300 KB: system blocks, tools with schemas, a long history of tool calls and their results."""
     filler = "def function(argument):\n    return argument + 1  # a line of a file that was read\n"
-    result_text = filler * (AGENT_BODY_BYTES // (AGENT_MESSAGES // 2) // len(filler))
+    result_text = filler * (AGENT_RESULTS_BYTES // (AGENT_MESSAGES // 2) // len(filler))
     messages: list[dict[str, Any]] = [
         {"role": "user", "content": [{"type": "text", "text": "Refactor the module."}]},
         {"role": "system", "content": [{"type": "text", "text": ENVIRONMENT}]},

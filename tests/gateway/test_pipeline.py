@@ -1,4 +1,4 @@
-"""The request path as a whole: real servers on loopback, a real database, the packaged policies, a scripted upstream."""
+"""The request path as a whole: real servers and database, the packaged policies, a scripted upstream."""
 
 import asyncio
 import json

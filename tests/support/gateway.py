@@ -9,6 +9,7 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ class Serving:
     directory: Path
     client: aiohttp.ClientSession
 
-    def post(self, body: bytes, *, path: str = "/v1/messages", headers: Mapping[str, str] | None = None) -> Any:
+    def post(
+        self, body: bytes | BytesIO, *, path: str = "/v1/messages", headers: Mapping[str, str] | None = None
+    ) -> Any:
         """A request of alice's; `headers` are added or, when empty strings, left out."""
         sent = {"x-api-key": CREDENTIAL, "content-type": "application/json", "x-claude-code-session-id": SESSION}
         sent |= headers or {}
@@ -83,12 +86,12 @@ def config_document(directory: Path, upstream_url: str, **sections: Any) -> dict
 
 @contextlib.asynccontextmanager
 async def serving(
-    directory: Path, upstream_url: str, *, clock: Clock | None = None, **sections: Any
+    directory: Path, upstream_url: str, *, clock: Clock | None = None, ping_seconds: float = 15.0, **sections: Any
 ) -> AsyncGenerator[Serving]:
     """Serve until the block ends, everything settled and closed."""
     document = json.dumps(config_document(directory, upstream_url, **sections))
     config = parse_config(document, directory / "ringfence.yaml", {})
-    async with open_gateway(config, clock or SystemClock()) as gateway:
+    async with open_gateway(config, clock or SystemClock(), ping_seconds=ping_seconds) as gateway:
         api = web.AppRunner(gateway.api, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         metrics = web.AppRunner(gateway.metrics, access_log=None)
         try:

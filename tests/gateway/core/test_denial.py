@@ -147,6 +147,11 @@ def test_result_of_another_call_is_left_as_it_is() -> None:
     assert restored is None
 
 
+def test_block_that_is_no_tool_result_is_left_as_it_is() -> None:
+    _, restored = restore([assistant(denied_block()), result(content="x", type="mcp_tool_result")])
+    assert restored is None
+
+
 def test_result_before_its_call_is_restored_too() -> None:
     restored, _ = restore([result(content="x"), assistant(denied_block())])
     assert content(restored)["is_error"] is True

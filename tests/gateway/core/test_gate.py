@@ -98,6 +98,13 @@ def test_open_text_block_passes_while_a_call_is_held() -> None:
     assert gate.holding
 
 
+def test_open_server_tool_passes_while_a_call_is_held() -> None:
+    gate = new_gate()
+    fed(gate, message_start() + block_start(0, type="server_tool_use", id="s", name="n", input={}) + tool_start(1))
+    assert fed(gate, json_delta(0, "{}")) == json_delta(0, "{}")
+    assert held_in(gate, json_delta(1, '{"a":1}') + block_stop(1)).input == {"a": 1}
+
+
 def test_denied_call_becomes_a_call_of_no_tool() -> None:
     message = sdk_message(through(golden("two_tools.sse"), deny))
     calls = [block for block in message.content if block.type == "tool_use"]
@@ -154,6 +161,11 @@ def test_text_form_changes_only_the_stop_reason_of_the_last_delta() -> None:
 def test_text_form_keeps_another_stop_reason() -> None:
     stream = message_start() + tool_block(0, "toolu_1", "Bash") + message_end("max_tokens")
     assert sdk_message(through(stream, deny, "text")).stop_reason == "max_tokens"
+
+
+def test_text_form_leaves_a_message_without_denials_alone() -> None:
+    stream = message_start() + text_block(0, "hi") + message_end("tool_use")
+    assert through(stream, deny, "text") == stream
 
 
 def test_upstream_call_of_the_reserved_name_is_held_like_any() -> None:
@@ -247,6 +259,11 @@ def test_call_larger_than_the_limit_is_dropped_and_denied() -> None:
     assert len(gate.deny(call, DENIAL)) < 1000
 
 
+def test_call_that_begins_larger_than_the_limit_must_be_denied() -> None:
+    start = block_start(0, type="tool_use", id="toolu_1", name="Bash", input={"a": "x" * HELD_BYTES_MAX})
+    assert str(HELD_BYTES_MAX) in (held(message_start() + start + block_stop(0)).problem or "")
+
+
 @pytest.mark.parametrize("decide", [None, "other"])
 def test_undecided_call_stops_the_caller(decide: str | None) -> None:
     gate = new_gate()
@@ -304,6 +321,8 @@ NAMED = b'event: content_block_start\ndata: {"type":"content_block_start",'
         tool_start(1) + event("message_stop"),
         tool_start(1) + b'event: content_block_delta\ndata: {"type":\n\n',
         tool_start(1) + b"event: content_block_stop\ndata: \n\n",
+        b"event: message_stop\ndata: 5\n\n",
+        b'event: message_delta\ndata: {"type":"message_delta","delta":{},"me\xc5\xbfsage":{}}\n\n',
         block_start(1, type="tool_use", id=5, name="Bash", input={}),
         block_start(1, type="tool_use", id="a", input={}),
         block_start(1, name="Bash"),
@@ -455,6 +474,13 @@ def test_problem_in_a_whole_message_must_be_denied() -> None:
         rewrite_message(body, {})
     denied = json.loads(rewrite_message(body, {call.id: Denial("no", "dec_2")}))
     assert denied["content"][2]["input"]["input"] == {}
+
+
+def test_call_larger_than_the_limit_in_a_whole_message_must_be_denied() -> None:
+    block = {"type": "tool_use", "id": "a", "name": "Write", "input": {"a": "x" * HELD_BYTES_MAX}}
+    (call,) = gate_message(json.dumps({"content": [block]}).encode())
+    assert call.input is None
+    assert str(HELD_BYTES_MAX) in (call.problem or "")
 
 
 @pytest.mark.parametrize("body", [b'{"content":[]}', b'{"content":null}', b'{"type":"error"}'])

@@ -53,6 +53,12 @@ def test_cache_writes_beyond_the_split_are_five_minutes() -> None:
     assert (tokens.cache_write_5m, tokens.cache_write_1h) == (17, 20)
 
 
+def test_total_below_the_split_never_takes_from_it() -> None:
+    split = {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}
+    start = message_start(usage={"cache_creation": split, "cache_creation_input_tokens": 5})
+    assert tapped(start).usage().tokens.cache_write_5m == 10
+
+
 def test_iterations_are_kept_each_with_its_model() -> None:
     iterations = [
         {"type": "compaction", "input_tokens": 100, "output_tokens": 9},
@@ -103,6 +109,7 @@ def test_stream_without_message_delta_is_not_final() -> None:
 def test_floor_takes_what_was_reported_or_seen() -> None:
     seen = tapped(message_start() + text_block(0, "12345678") + delta(1, type="input_json_delta", partial_json="9"))
     assert seen.floor_usage(500).tokens == Tokens(input=10, output=3)
+    assert tapped(message_start(usage={"output_tokens": 9}) + text_block(0, "1")).floor_usage(5).tokens.output == 9
     assert tapped(text_block(0, "12345678")).floor_usage(500).tokens == Tokens(input=500, output=2)
 
 

@@ -116,6 +116,23 @@ def test_large_event_in_chunks_is_joined() -> None:
     assert frames == [Frame(stream, stream[6:-4])]
 
 
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_end_of_a_large_event_in_bytes_is_found(end: bytes) -> None:
+    decoder = SseDecoder()
+    assert decoder.feed(b"data: " + b"x" * 20_000) == []
+    frames = [frame for byte in end for frame in decoder.feed(bytes([byte]))]
+    assert [len(frame.data) for frame in frames] == [20_000]
+
+
+def test_text_run_keeps_the_limit_of_each_event() -> None:
+    decoder = SseDecoder()
+    decoder.push(text_delta(0, "x" * (EVENT_BYTES_MAX - 200)) * 2 + text_delta(0, "x" * EVENT_BYTES_MAX))
+    runs = [decoder.text_run(), decoder.text_run()]
+    assert [run.chars for run in runs if run] == [EVENT_BYTES_MAX - 200] * 2
+    with pytest.raises(GatewayError):
+        decoder.text_run()
+
+
 def test_text_run_takes_text_and_stops_at_anything_else() -> None:
     text = text_delta(0, 'a "quoted" \\ word') + text_delta(0, "é")
     decoder = SseDecoder()

@@ -12,8 +12,50 @@ violations contains lib.violation(
 ) if {
 	input.action.kind == "tool_call"
 	some command in input.action.facts.commands
-	command.program in {"git", "rm", "srm", "find", "dd", "\ufffd"}
+	command.program in {"git", "dd"}
 	some instead in findings(command.argv)
+}
+
+# `rm -rf *`: the words say everything, and so do the paths after `cd` in the line was followed.
+violations contains lib.violation(
+	sprintf("%q removes the whole workspace", [lib.shown(lib.line(command.argv))]),
+	"name the files or folders inside it that are to go",
+) if {
+	input.action.kind == "tool_call"
+	some command in input.action.facts.commands
+	command.program in {"rm", "srm", "find", "\ufffd"}
+	removes_trees(command.argv)
+	some word in lib.operands(command.argv)
+	regex.match(`^(\./*)*(\.|\.?\*|\./+\*)/*$`, word)
+	some use in input.action.facts.paths
+	use.access == "write"
+	use.path in {".", "*", ".*"}
+}
+
+# Words that mean the same wherever they stand, so also on another host and for a program that is not known.
+violations contains lib.violation(
+	sprintf("removing %s takes away more than this task can own", [word]),
+	"name the files or folders inside the workspace that are to go",
+) if {
+	input.action.kind == "tool_call"
+	some command in input.action.facts.commands
+	command.program in {"rm", "srm", "find", "\ufffd"}
+	removes_trees(command.argv)
+	some word in lib.operands(command.argv)
+	regex.match(`^(/+|~/*|/+\*.*|~/+\*|(\.\./+)*\.\.(/+\*)?/*|/+\x{FFFD}.*)$`, word)
+}
+
+violations contains lib.violation(
+	sprintf("removing %s takes the workspace with it", [use.path]),
+	"name the files or folders inside it that are to go",
+) if {
+	input.action.kind == "tool_call"
+	some command in input.action.facts.commands
+	command.program in {"rm", "srm", "find", "mv", "\ufffd"}
+	removes_trees(command.argv)
+	some use in input.action.facts.paths
+	use.access == "write"
+	startswith(sprintf("%s/", [input.lineage.workspace]), sprintf("%s/", [trim_suffix(trim_suffix(use.path, "/*"), "/")]))
 }
 
 violations contains lib.violation(
@@ -71,16 +113,7 @@ removes_trees(argv) if argv[0] in {"mv", "shred", "wipe"}
 
 findings(argv) := push(argv) | discard(argv) | drop(argv) if {
 	argv[0] == "git"
-} else := overwrite(argv) if {
-	argv[0] == "dd"
-} else := remove(argv)
-
-remove(argv) := {"name the files or folders inside the workspace that are to go" |
-	removes_trees(argv)
-	argv[0] in {"rm", "srm", "\ufffd", "find"}
-	some word in lib.operands(argv)
-	regex.match(`^(\./*)*(/*|~/*|\.\.?/*|\.?\*|/+\*.*|~/+\*|(\./|\.\./)+\*?|/+\x{FFFD}.*)$`, word)
-}
+} else := overwrite(argv)
 
 push(argv) := {"push without force, or to a new branch; --force-with-lease is allowed on branches that are not protected" |
 	git(argv)[0] == "push"

@@ -1,0 +1,187 @@
+"""What becomes of a held tool call, with a fake engine that remembers what it was asked."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from gateway.context import RequestContext
+from gateway.core.budgets import Limits
+from gateway.core.decision import (
+    Action,
+    Decision,
+    Lineage,
+    Obligation,
+    Principal,
+    Query,
+    Run,
+    ScriptProfile,
+    Spawn,
+    ToolCall,
+    ToolFacts,
+    denied,
+)
+from gateway.core.fuse import FuseBox, FuseLimits, FuseRecord
+from gateway.core.gate import HeldCall
+from gateway.core.lineage import SessionNode, Tree
+from gateway.core.loops import Streaks
+from gateway.decider import Decider
+from gateway.fuseboard import FuseBoard
+from gateway.stores.memory import MemoryStore
+from gateway.toolcalls import ToolCalls
+from tests.support.clock import FakeClock
+
+
+@dataclass
+class FakeEngine:
+    """Allows everything but what `deny` names by action kind."""
+
+    deny: frozenset[str] = frozenset()
+    obligations: tuple[Obligation, ...] = ()
+    asked: list[Action] = field(default_factory=list[Action])
+    revision: str = "fake"
+
+    async def decide(self, query: Query) -> Decision:
+        self.asked.append(query.action)
+        kind = type(query.action).__name__
+        return denied("test/deny", "no") if kind in self.deny else Decision(True, obligations=self.obligations)
+
+
+@dataclass
+class FakeRecords:
+    """Audit sink and telemetry that keep what they are given."""
+
+    decisions: list[tuple[str, bool]] = field(default_factory=list[tuple[str, bool]])
+    fuses: list[FuseRecord] = field(default_factory=list[FuseRecord])
+
+    def decision(self, ctx: RequestContext, query: Query, decision: Decision, *, decision_id: str) -> None:
+        self.decisions.append((decision_id, decision.allow))
+
+    def fuse(self, record: FuseRecord) -> None:
+        self.fuses.append(record)
+
+    def decided(self, query: Query, decision: Decision, seconds: float) -> None: ...
+    def fuse_blown(self, scope: str, meter: str) -> None: ...
+    def request(self, ctx: RequestContext) -> None: ...
+    def request_started(self) -> None: ...
+    def request_ended(self, ctx: RequestContext) -> None: ...
+    def agent_seen(self, via: str) -> None: ...
+    def held_nanousd(self, total: int) -> None: ...
+
+
+@dataclass
+class Bench:
+    """Tool calls with their fakes, and a request to make them for."""
+
+    engine: FakeEngine = field(default_factory=FakeEngine)
+    limits: FuseLimits = field(default_factory=FuseLimits)
+    records: FakeRecords = field(default_factory=FakeRecords)
+
+    def __post_init__(self) -> None:
+        clock, store = FakeClock(), MemoryStore(Limits())
+        decider = Decider(self.engine, store, self.records, self.records, clock)
+        fuses = FuseBoard(FuseBox(self.limits), store, self.records, self.records, clock)
+        self.calls = ToolCalls(
+            decider,
+            fuses,
+            classify=lambda tool: ("exec", None),
+            describe=lambda tool, tool_input, workspace: ToolFacts(),
+            profile=lambda script: ScriptProfile(valid=True, name=script),
+        )
+        self.ctx = RequestContext("dec_1", "POST", "/v1/messages", {}, "anthropic", 0, 0.0)
+        self.ctx.principal = Principal(org="acme", team="platform", user="alice", credential="laptop")
+        self.ctx.lineage = Lineage(session="s", agent="main")
+        self.ctx.agent = Tree().add(SessionNode("s", "laptop", "alice", "", inferred=False), "main", None, 0)
+
+
+def held(name: str, tool_input: dict[str, Any] | None, problem: str | None = None) -> HeldCall:
+    """A call as the gate yields it."""
+    return HeldCall(index=0, id="toolu_1", name=name, input=tool_input, input_json=b"", problem=problem)
+
+
+async def test_allowed_call_passes_and_is_counted_and_recorded() -> None:
+    bench = Bench()
+    assert await bench.calls.decide(bench.ctx, held("Bash", {"command": "ls"})) is None
+    assert bench.records.decisions == [("dec_1.1", True)]
+    assert bench.ctx.agent is not None and bench.ctx.agent.used.tool_calls == 1
+
+
+async def test_denied_call_says_why_under_its_own_decision_id() -> None:
+    bench = Bench(FakeEngine(frozenset({"ToolCall"})))
+    denial = await bench.calls.decide(bench.ctx, held("Bash", {"command": "ls"}))
+    assert denial is not None and (denial.reason, denial.decision) == ("test/deny: no", "dec_1.1")
+    assert bench.ctx.agent is not None and bench.ctx.agent.session.used.denials == 1
+
+
+async def test_unreadable_call_is_denied_without_asking_and_recorded() -> None:
+    bench = Bench()
+    denial = await bench.calls.decide(bench.ctx, held("Bash", None, "its input is not JSON"))
+    assert denial is not None and "its input is not JSON" in denial.reason
+    assert (bench.engine.asked, bench.records.decisions) == ([], [("dec_1.1", False)])
+
+
+@pytest.mark.parametrize("tool", ["Agent", "Task"])
+async def test_call_for_an_agent_asks_about_the_spawn_too(tool: str) -> None:
+    bench = Bench()
+    prompt = {"prompt": "look", "subagent_type": "Explore", "model": "haiku", "run_in_background": True}
+    assert await bench.calls.decide(bench.ctx, held(tool, prompt)) is None
+    assert bench.engine.asked[1] == Spawn("tool_use", "Explore", "haiku", 4, background=True)
+    assert bench.ctx.agent is not None
+    claimed = bench.ctx.agent.session.claim("look")
+    assert claimed is not None and claimed.agent_type == "Explore"
+
+
+async def test_denied_spawn_denies_the_call_and_expects_nobody() -> None:
+    bench = Bench(FakeEngine(frozenset({"Spawn"})))
+    assert await bench.calls.decide(bench.ctx, held("Agent", {"prompt": "look"})) is not None
+    assert bench.ctx.agent is not None and bench.ctx.agent.session.pending == []
+
+
+async def test_workflow_call_asks_about_its_script() -> None:
+    bench = Bench()
+    await bench.calls.decide(bench.ctx, held("Workflow", {"script": "export const meta = {}", "args": [1]}))
+    run = bench.engine.asked[1]
+    assert isinstance(run, Run) and run.profile is not None and run.profile.name == "export const meta = {}"
+    assert (run.opaque, len(run.script_sha256 or ""), run.source) == (False, 64, "claude-code")
+
+
+@pytest.mark.parametrize("named", [{"name": "x"}, {"scriptPath": "/x.js"}, {"script": "x", "scriptPath": "/x.js"}, {}])
+async def test_workflow_that_is_only_named_is_opaque(named: dict[str, Any]) -> None:
+    bench = Bench()
+    await bench.calls.decide(bench.ctx, held("Workflow", named))
+    run = bench.engine.asked[1]
+    assert isinstance(run, Run) and (run.opaque, run.profile, run.script_sha256) == (True, None, None)
+
+
+async def test_tool_call_fuse_denies_the_call_that_passes_it() -> None:
+    bench = Bench(limits=FuseLimits(agent={"tool_calls": 2}))
+    denials = [await bench.calls.decide(bench.ctx, held("Bash", {"command": str(n)})) for n in range(3)]
+    assert [denial is None for denial in denials] == [True, True, False]
+    assert "ringfence fuses replace" in (denials[2].reason if denials[2] else "")
+    assert len(bench.engine.asked) == 2
+
+
+async def test_identical_call_fuse_counts_the_history_and_this_call() -> None:
+    bench = Bench(limits=FuseLimits(agent={"identical_tool_calls": 3}))
+    bench.ctx.streaks = Streaks(3, 0, ("Bash", {"command": "ls"}))
+    assert await bench.calls.decide(bench.ctx, held("Bash", {"command": "pwd"})) is None
+    assert await bench.calls.decide(bench.ctx, held("Bash", {"command": "ls"})) is not None
+
+
+async def test_obligation_that_cannot_be_met_denies() -> None:
+    bench = Bench(FakeEngine(obligations=(Obligation("require_approval"),)))
+    denial = await bench.calls.decide(bench.ctx, held("Bash", {"command": "ls"}))
+    assert denial is not None and "require_approval" in denial.reason
+
+
+async def test_obligation_that_can_be_met_allows() -> None:
+    bench = Bench(FakeEngine(obligations=(Obligation("log_full"),)))
+    assert await bench.calls.decide(bench.ctx, held("Bash", {"command": "ls"})) is None
+
+
+async def test_policy_sees_the_call_as_the_model_wrote_it() -> None:
+    bench = Bench()
+    await bench.calls.decide(bench.ctx, held("Bash", {"command": "ls"}))
+    (action,) = bench.engine.asked
+    assert isinstance(action, ToolCall)
+    assert (action.tool, action.input, action.tool_class) == ("Bash", {"command": "ls"}, "exec")

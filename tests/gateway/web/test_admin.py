@@ -1,0 +1,61 @@
+"""The operator paths."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.web import admin
+from tests.support.gateway import OPERATOR, SESSION, request_body, serving
+from tests.support.upstream import ScriptedUpstream, stream_answer, text_block
+
+
+async def test_session_is_a_tree_with_what_each_agent_used(tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream(lambda _: stream_answer([text_block("x")])) as upstream,
+        serving(tmp_path, upstream.base_url) as gateway,
+    ):
+        for headers in (
+            {},
+            {"x-claude-code-agent-id": "a1"},
+            {"x-claude-code-agent-id": "a2", "x-claude-code-parent-agent-id": "a1"},
+        ):
+            async with gateway.post(request_body(), headers=headers) as response:
+                await response.read()
+        await gateway.quiet()
+        session = await gateway.operator(f"sessions/{SESSION}")
+        (listed,) = (await gateway.operator("sessions"))["sessions"]
+    tree = {agent["agent"]: (agent["parent"], agent["depth"], agent["requests"]) for agent in session["agents"]}
+    assert tree == {"main": (None, 0, 1), "a1": ("main", 1, 1), "a2": ("a1", 2, 1)}
+    assert session["workspace"] == "/work/app" and listed == session
+    assert session["cost_nanousd"] == sum(agent["cost_nanousd"] for agent in session["agents"]) > 0
+
+
+async def test_limits_show_one_account(tmp_path: Path) -> None:
+    budgets = [
+        {"account": "user", "window": "daily", "limit_usd": 5},
+        {"account": "org", "window": "total", "limit_usd": 9},
+    ]
+    async with serving(tmp_path, "http://127.0.0.1:9", budgets=budgets) as gateway:
+        (limit,) = (await gateway.operator("limits?account=user:alice"))["limits"]
+    assert (limit["account"], limit["limit_nanousd"], limit["held_nanousd"]) == ("user:alice", 5 * 10**9, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("fuses/fuse_none/replace", b'{"reason":"x"}', 404),
+        ("fuses/fuse_none/replace", b'{"reason":1}', 400),
+        ("fuses/fuse_none/replace", b'{"reasons":"x"}', 400),
+        ("sessions/none", None, 404),
+        ("sessions?limit=many", None, 400),
+    ],
+)
+async def test_bad_question_is_answered_with_what_is_wrong(
+    tmp_path: Path, path: str, body: bytes | None, status: int
+) -> None:
+    async with serving(tmp_path, "http://127.0.0.1:9") as gateway:
+        url = f"{gateway.url}{admin.ADMIN_PREFIX}/{path}"
+        method = "GET" if body is None else "POST"
+        async with gateway.client.request(method, url, data=body, headers={"x-api-key": OPERATOR}) as response:
+            assert response.status == status
+            assert (await response.json())["error"]["message"]
