@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.context import RequestContext
-from gateway.core.decision import Action, Decision, Meters, Query, Time, denied
+from gateway.core.decision import Action, Decision, Meters, Query, Spawn, Time, denied
 from gateway.core.lineage import AgentNode
 from gateway.ports import AuditSink, Clock, Ledger, PolicyEngine, Telemetry
 
@@ -53,17 +53,22 @@ class Decider:
             action=action,
             principal=ctx.principal,
             lineage=ctx.lineage,
-            meters=self._meters(ctx, ctx.agent),
+            meters=self._meters(ctx, ctx.agent, action),
             time=utc_time(self.clock.unix_ms()),
         )
 
-    def _meters(self, ctx: RequestContext, node: AgentNode) -> Meters:
+    def _meters(self, ctx: RequestContext, node: AgentNode, action: Action) -> Meters:
         principal = ctx.principal
         assert principal is not None
         now = self.clock.unix_ms()
+        session = node.session.meters(now)
+        if isinstance(action, Spawn) and action.via == "first_request":
+            # Counted before the question, so that others see it; the question is about one more than there are.
+            session["agents"] -= 1
+            session["active_agents"] -= 1
         meters: Meters = {
             "agent": node.meters(now),
-            "session": node.session.meters(now),
+            "session": session,
             "user": {"cost": self.ledger.spent(f"user:{principal.user}")},
             "org": {"cost": self.ledger.spent("org")},
         }

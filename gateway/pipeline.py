@@ -142,6 +142,8 @@ class Pipeline:
         """
         ask = self._read(ctx)
         ctx.agent, is_new = self._find_agent(ctx, ask)
+        ctx.agent.begin(self._clock.unix_ms())
+        ctx.began = True
         if is_new and ctx.agent.id != MAIN_AGENT:
             await self._admit_spawn(ctx, ctx.agent, ask)
         await self._decide(ctx, ask)
@@ -149,8 +151,6 @@ class Pipeline:
             used.requests += 1
         seen = streaks(latest_messages(messages_of(ctx.body, ask)))
         self._fuses.require_intact(ctx.agent, seen)
-        ctx.agent.begin(self._clock.unix_ms())
-        ctx.began = True
         ctx.streaks = seen
         ctx.body = splice(ctx.body, self._edits(ctx, ask))
 
@@ -213,6 +213,7 @@ class Pipeline:
         decision = await self._decider.decide(ctx, spawn, decision_id=ctx.id)
         if not decision.allow:
             self._tree.remove(node)
+            ctx.began = False
             raise _denied(decision)
         self._records.telemetry.agent_seen("first_request")
 

@@ -54,7 +54,7 @@ def members(raw: bytes, place: str = "") -> dict[str, Span]:
     position = opening.end() if opening else 0
     spans: dict[str, Span] = {}
     while (key := _key.match(raw, position)) is not None:
-        name: str = msgspec.json.decode(b'"' + key[1] + b'"', type=str)
+        name = _name(key[1], place)
         value = bytes(values[name])
         start = key.end()
         if name in spans or not raw.startswith(value, start):
@@ -64,6 +64,13 @@ def members(raw: bytes, place: str = "") -> dict[str, Span]:
         separator = _separator.match(raw, end)
         position = separator.end() if separator else end
     return spans
+
+
+def _name(raw: bytes, place: str) -> str:
+    if b"\\" not in raw and raw.isascii():
+        return raw.decode()
+    name: str = _typed(b'"' + raw + b'"', str, place)
+    return name
 
 
 def elements(raw: bytes, place: str = "") -> list[Span]:
@@ -311,7 +318,7 @@ def _decode(decoder: Any, raw: bytes, place: str) -> Any:
         return decoder.decode(raw)
     except RecursionError:
         raise Malformed(place or _deepest(raw), f"is nested more than {JSON_DEPTH_MAX} levels deep") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Malformed(place, f"request body: {error}" if not place else str(error)) from None
 
 
@@ -320,7 +327,7 @@ def _typed(raw: bytes, kind: Any, place: str) -> Any:
         return msgspec.json.decode(raw, type=kind)
     except RecursionError:
         raise Malformed(place, f"is nested more than {JSON_DEPTH_MAX} levels deep") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         problem, _, inner = str(error).partition(" - at `$")
         raise Malformed(place + inner.rstrip("`"), problem) from None
 

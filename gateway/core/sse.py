@@ -109,7 +109,7 @@ class SseDecoder:
         """Take the next bytes. Raises GatewayError(UPSTREAM_BROKE) when a begun event would pass EVENT_BYTES_MAX."""
         if self._at < len(self._buffer):
             self._park()
-        if self._begun_bytes > REJOINED_BYTES_MAX and _blank_line.search(self._begun_end() + chunk) is None:
+        if self._begun_bytes > REJOINED_BYTES_MAX and not self._ends_in(chunk):
             self._keep(chunk)
             return
         self._buffer = b"".join((*self._begun, chunk)) if self._begun else chunk
@@ -165,11 +165,10 @@ class SseDecoder:
             end = plain.end()
             frame = Frame(plain[0], plain[2], plain[1])
         else:
-            blank = _line_end.match(buffer, at) or _blank_line.search(buffer, at)
-            if blank is None or (not at_end and blank.end() == len(buffer) and buffer.endswith(b"\r")):
+            end = _find_end(buffer, at)
+            if end < 0 or (not at_end and end == len(buffer) and buffer.endswith(b"\r")):
                 self._park()
                 return None
-            end = blank.end()
             frame = _parse_frame(buffer[at:end], first=self._first)
         _check_bytes(end - at)
         self._at = end
@@ -180,22 +179,18 @@ class SseDecoder:
         rest = self._buffer[self._at :]
         self._buffer = b""
         self._at = 0
-        if rest:
-            self._keep(rest)
+        self._keep(rest)
+
+    def _ends_in(self, chunk: bytes) -> bool:
+        """Does the begun event end in `chunk`? A line end before it, if there is one, ends the last piece kept."""
+        return _find_end(b"x" + self._begun[-1][-3:] + chunk, 0) >= 0
 
     def _keep(self, piece: bytes) -> None:
+        if not piece:
+            return
         _check_bytes(self._begun_bytes + len(piece))
         self._begun.append(piece)
         self._begun_bytes += len(piece)
-
-    def _begun_end(self) -> bytes:
-        """The last bytes of a begun event, as far as a blank line can reach back."""
-        end = b""
-        for piece in reversed(self._begun):
-            end = piece[-3:] + end
-            if len(end) >= 3:
-                break
-        return end[-3:]
 
 
 def encode(event: str, data: bytes) -> bytes:
@@ -210,6 +205,17 @@ def comment(text: str) -> bytes:
 
 
 PING = encode("ping", b'{"type": "ping"}')
+
+
+def _find_end(buffer: bytes, at: int) -> int:
+    """Where the event that begins at `at` ends, its blank line included; -1 when that has not come."""
+    if b"\r" in buffer:
+        found = _line_end.match(buffer, at) or _blank_line.search(buffer, at)
+        return found.end() if found else -1
+    if buffer.startswith(b"\n", at):
+        return at + 1
+    found = buffer.find(b"\n\n", at)
+    return found + 2 if found >= 0 else -1
 
 
 def _check_bytes(size: int) -> None:

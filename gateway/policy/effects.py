@@ -1,7 +1,8 @@
 """What one command of a shell line reads, writes and reaches, by its program and arguments. Tables, no shell syntax.
 
-Only contents count as read: a listing (`ls ~/.ssh`) is not. For a program that no table names, words that look like a path
-(`./x`, `~/x`, `a/b`) count as read and whole URLs as reached. Reach: what a program does by itself is not known.
+Only contents count as read: a listing (`ls ~/.ssh`) is not. For a program that no table names, words that look like
+a path (`./x`, `~/x`, `a/b`) count as read and whole URLs as reached. Reach: what a program does by itself is not
+known.
 """
 
 import re
@@ -24,9 +25,10 @@ def _words(text: str) -> frozenset[str]:
 
 
 _READS = _words(
-    "cat tac less more most head tail cut sort uniq wc nl od xxd hexdump hd strings base64 base32 diff cmp comm join paste "
-    "fold fmt column rev bat batcat view vim vi nvim nano emacs code pr zcat zless gunzip bunzip2 xzcat gzip md5sum sha1sum "
-    "sha256sum shasum cksum source . iconv expand split csplit gpg openssl age dos2unix tee rsync pbcopy xclip glow pygmentize"
+    "cat tac less more most head tail cut sort uniq wc nl od xxd hexdump hd strings base64 base32 diff cmp comm "
+    "join paste fold fmt column rev bat batcat view vim vi nvim nano emacs code pr zcat zless gunzip bunzip2 "
+    "xzcat gzip md5sum sha1sum sha256sum shasum cksum source . iconv expand split csplit gpg openssl age dos2unix "
+    "tee rsync pbcopy xclip glow pygmentize"
 )
 _PATTERN_FIRST = _words("grep egrep fgrep zgrep rg ag ack sed awk gawk mawk nawk jq yq perl")
 """Readers whose first operand is a pattern or a program text."""
@@ -37,26 +39,30 @@ _OWN_FIRST = _words("chmod chown chgrp chattr setfacl")
 """Writers whose first operand is a mode or an owner."""
 _COPIES = _words("cp mv ln install rsync scp ditto gcp gmv")
 _SILENT = _words(
-    "echo printf ls dir tree stat test [ [[ file which type whereis find fd locate cd pushd popd pwd true false : sleep exit "
-    "return export set unset alias kill ps top du df basename dirname realpath readlink mkdir git docker podman kubectl npm "
-    "yarn pnpm make cargo go mvn gradle pytest brew apt apt-get gh glab helm terraform read sudo env xargs time timeout nice "
-    "nohup command exec eval sh bash zsh dash ksh ash fish"
+    "echo printf ls dir tree stat test [ [[ file which type whereis find fd locate cd pushd popd pwd true false : "
+    "sleep exit return export set unset alias kill ps top du df basename dirname realpath readlink mkdir git "
+    "docker podman kubectl npm yarn pnpm make cargo go mvn gradle pytest brew apt apt-get gh glab helm terraform "
+    "read sudo env xargs time timeout nice nohup command exec eval sh bash zsh dash ksh ash fish"
 )
 """Programs whose operands say nothing of contents read, or whose inner commands are seen by themselves."""
 _OPERAND_HOSTS = _words(
     "curl wget http https xh aria2c lynx w3m links elinks fetch axel httpie curlie grpcurl wscat websocat"
 )
 _BARE_HOSTS = _words(
-    "nc ncat netcat telnet ping ping6 dig nslookup host traceroute tracepath mtr nmap whois ftp tftp sftp ssh mosh ssh-copy-id"
+    "nc ncat netcat telnet ping ping6 dig nslookup host traceroute tracepath mtr nmap whois ftp tftp sftp ssh "
+    "mosh ssh-copy-id"
 )
-_FIND_TESTS = _words("-name -iname -path -ipath -wholename -regex -iregex -empty -size -newer -mtime -mmin -ctime -atime -user")
+_FIND_TESTS = _words(
+    "-name -iname -path -ipath -wholename -regex -iregex -empty -size -newer -mtime -mmin -ctime -atime -user"
+)
 """Tests that choose some files; without one, `-delete` takes the whole tree."""
 _CURL_VALUED = _words(
-    "-X -H -d -u -A -e -b -c -F -T -x -K -o -m -r -w -z -C -E -D -t -Q -y -Y -P -U --request --header --data --data-raw "
-    "--data-binary --data-urlencode --json --user --user-agent --referer --cookie --cookie-jar --form --upload-file --proxy "
-    "--config --output --max-time --connect-timeout --range --write-out --cert --key --cacert --resolve --connect-to "
-    "--retry --retry-delay --retry-max-time --limit-rate --output-dir --dump-header --interface --dns-servers --unix-socket "
-    "--proxy-user --oauth2-bearer --form-string --url --url-query --aws-sigv4 --netrc-file --preproxy --socks5 --socks5-hostname"
+    "-X -H -d -u -A -e -b -c -F -T -x -K -o -m -r -w -z -C -E -D -t -Q -y -Y -P -U --request --header --data "
+    "--data-raw --data-binary --data-urlencode --json --user --user-agent --referer --cookie --cookie-jar --form "
+    "--upload-file --proxy --config --output --max-time --connect-timeout --range --write-out --cert --key "
+    "--cacert --resolve --connect-to --retry --retry-delay --retry-max-time --limit-rate --output-dir "
+    "--dump-header --interface --dns-servers --unix-socket --proxy-user --oauth2-bearer --form-string --url "
+    "--url-query --aws-sigv4 --netrc-file --preproxy --socks5 --socks5-hostname"
 )
 _WGET_VALUED = _words(
     "-O -o -a -P -t -T -w -U -e -i --post-file --post-data --header --user --password --output-document"

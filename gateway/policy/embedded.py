@@ -1,17 +1,19 @@
 """The embedded Rego engine: queries in, decisions out, in process. Whatever goes wrong is a denial.
 
-Not the rules (`policies/`), and not the load-time gate (`loadcheck.py`), which must have passed: the evaluator finds some
-faults only when a rule runs. It is bound to the thread that made it: build and use it on the event loop's thread.
+Not the rules (`policies/`), and not the load-time gate (`loadcheck.py`), which must have passed: the evaluator finds
+some faults only when a rule runs. It is bound to the thread that made it: build and use it on the event loop's
+thread.
 
-An evaluation costs some hundred microseconds, so decisions are remembered (`memo.py`) by the parts of a query that rules can
-read (`reads.py`), and a query is evaluated by an engine that holds only the modules which can say something of its kind.
+An evaluation costs some hundred microseconds, so decisions are remembered (`memo.py`) by the parts of a query that
+rules can read (`reads.py`), and a query is evaluated by an engine that holds only the modules which can say
+something of its kind.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -68,11 +70,8 @@ class EmbeddedEngine:
     def _decide(self, query: Query) -> Decision:
         kind = str(query.action.__struct_config__.tag)
         if isinstance(query.action, ToolCall) and is_too_deep(query.action.input, TOOL_INPUT_DEPTH_MAX):
-            return denied(
-                "engine/depth",
-                f"the input of {query.action.tool} is nested deeper than {TOOL_INPUT_DEPTH_MAX} levels; send a flatter one",
-                self._revision,
-            )
+            message = f"{query.action.tool}: input nested deeper than {TOOL_INPUT_DEPTH_MAX} levels; send a flatter one"
+            return denied("engine/depth", message, self._revision)
         key = self._keys[kind](query)
         known = self.memo.find(key)
         if known is not None:
@@ -121,18 +120,18 @@ def load_engine(path: Path, settings: Mapping[str, Any], mode: str) -> EmbeddedE
 
 def is_too_deep(value: object, depth_max: int) -> bool:
     """Whether a JSON value is nested deeper than `depth_max`. No recursion."""
-    level: list[object] = [value]
+    level = [value]
     for _ in range(depth_max + 1):
-        deeper: list[object] = []
-        for one in level:
-            if isinstance(one, dict):
-                deeper.extend(inner for inner in one.values() if isinstance(inner, dict | list))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            elif isinstance(one, list):
-                deeper.extend(inner for inner in one if isinstance(inner, dict | list))  # pyright: ignore[reportUnknownVariableType]
-        if not deeper:
+        level = [inner for one in level for inner in _members(one) if isinstance(inner, dict | list)]
+        if not level:
             return False
-        level = deeper
     return True
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def _reads(bundle: Bundle) -> list[ModuleReads]:

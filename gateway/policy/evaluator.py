@@ -1,8 +1,9 @@
 """Builds Rego evaluators and words their errors. Not the engine that decides (`embedded.py`); one per thread."""
 
 from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
-import regorus
+import regorus  # pyright: ignore[reportMissingTypeStubs]
 
 ENTRY_POINT = "data.ringfence.decision"
 PATTERNS_CACHED = 4096
@@ -10,10 +11,22 @@ PATTERNS_CACHED = 4096
 MESSAGE_CHARS_MAX = 300
 
 
-def build_evaluator(modules: Mapping[str, str], data_json: str) -> regorus.Engine:
+class Evaluator(Protocol):
+    """What we use of the library's engine. Every method raises `RuntimeError` when the policies fail."""
+
+    def add_policy(self, path: str, rego: str) -> object: ...
+    def add_data_json(self, data: str) -> None: ...
+    def set_input_json(self, input: str) -> None: ...
+    def eval_rule(self, rule: str) -> object: ...
+    def eval_query(self, query: str) -> object: ...
+    def get_ast_as_json(self) -> str: ...
+
+
+def build_evaluator(modules: Mapping[str, str], data_json: str) -> Evaluator:
     """An evaluator over `modules` and `data_json`. Raises `RuntimeError` with file and line on a syntax error."""
-    regorus.set_cache_config(regex=PATTERNS_CACHED, glob=PATTERNS_CACHED)
-    engine = regorus.Engine()
+    library = cast("Any", regorus)
+    library.set_cache_config(regex=PATTERNS_CACHED, glob=PATTERNS_CACHED)
+    engine = cast("Evaluator", library.Engine())
     for name, text in modules.items():
         engine.add_policy(name, text)
     engine.add_data_json(data_json)

@@ -1,8 +1,9 @@
 """Static facts of a tool call: its class, its commands, paths and hosts, and what could not be told. Not a decision.
 
-Rules are given these facts so that none has to parse shell or paths. No file system and no network is consulted, so the
-facts are claims about text: an existing symbolic link, a script's content, a name's address are not seen (see `shell.py`,
-`paths.py`, `hosts.py` for how far each reaches). Never raises: whatever fails here is an entry of `unclear`.
+Rules are given these facts so that none has to parse shell or paths. No file system and no network is consulted, so
+the facts are claims about text: an existing symbolic link, a script's content, a name's address are not seen (see
+`shell.py`, `paths.py`, `hosts.py` for how far each reaches). Never raises: whatever fails here is an entry of
+`unclear`.
 """
 
 import re

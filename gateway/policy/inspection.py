@@ -1,7 +1,7 @@
 """Static checks of a policy set: folders complete, functions known and pure, input and settings paths that exist.
 
-Nothing is evaluated here (`ruletests.py` does). These catch what the evaluator would find only when a rule runs, or never:
-a misspelt field is undefined, and a rule that reads it would be silent.
+Nothing is evaluated here (`ruletests.py` does). These catch what the evaluator would find only when a rule runs, or
+never: a misspelt field is undefined, and a rule that reads it would be silent.
 """
 
 import difflib
@@ -12,7 +12,7 @@ from typing import Any, cast
 from gateway.policy.bundle import MAIN_FILE, Bundle
 from gateway.policy.data import Problem
 from gateway.policy.evaluator import build_evaluator, first_line, place_of
-from gateway.policy.reads import KINDS, ModuleReads, RefPath, Place, read_modules
+from gateway.policy.reads import KINDS, ModuleReads, Place, RefPath, read_modules
 
 SCHEMA_FILE = "schema/input.json"
 IMPURE = frozenset(
@@ -145,7 +145,8 @@ def _variants(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Mappin
             target = target[part]
         return _variants(target, schema)
     if "anyOf" in node or "oneOf" in node:
-        return [one for branch in node.get("anyOf", node.get("oneOf")) or [] for one in _variants(branch, schema)]
+        branches = cast("list[Mapping[str, Any]]", node.get("anyOf") or node.get("oneOf"))
+        return [one for branch in branches for one in _variants(branch, schema)]
     return [node]
 
 

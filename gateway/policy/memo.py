@@ -1,12 +1,13 @@
 """Remembers decisions by exactly those parts of a query that the policies can read. Sound because policies are pure.
 
-The key is the JSON of those parts, so two queries with equal keys cannot be told apart by any rule. Bounded by entries and
-by bytes; the least recently used goes first. Not a cache of time: nothing here expires, a new policy set has a new memo.
+The key is the JSON of those parts, so two queries with equal keys cannot be told apart by any rule. Bounded by
+entries and by bytes; the least recently used goes first. Not a cache of time: nothing here expires, a new policy set
+has a new memo.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -100,7 +101,7 @@ def _attribute(names: Sequence[str], keys: Sequence[str]) -> Getter:
                 return value
             if not isinstance(value, dict) or key not in value:
                 return []
-            value = value[key]
+            value = cast("dict[str, Any]", value)[key]
         return [value]
 
     return get

@@ -1,8 +1,9 @@
 """Normalises file paths as text and tells whether they lie in the workspace. No file system is consulted.
 
-Reach: a symbolic link that exists already is not seen; one that the same line makes is followed. Ways through `/proc` and
-`/dev/fd` that look like links are taken apart (`/proc/self/root/etc` is `/etc`) or count as outside. `~` is kept; it is
-compared with the workspace when that lies in a home folder. Upper and lower case are kept: rules fold them if they must.
+Reach: a symbolic link that exists already is not seen; one that the same line makes is followed. Ways through
+`/proc` and `/dev/fd` that look like links are taken apart (`/proc/self/root/etc` is `/etc`) or count as outside. `~`
+is kept; it is compared with the workspace when that lies in a home folder. Upper and lower case are kept: rules fold
+them if they must.
 """
 
 import re

@@ -1,10 +1,12 @@
 """What Rego modules read and call, from their syntax tree: input paths by kind of query, functions, packages.
 
-Sound in one direction: what is reported may be more than what is read, never less. A reference counts up to its first part
-that is not a literal, and a variable bound to such a reference has the whole of it. Nothing is evaluated here.
+Sound in one direction: what is reported may be more than what is read, never less. A reference counts up to its
+first part that is not a literal, and a variable bound to such a reference has the whole of it. Nothing is evaluated
+here.
 
-A body whose *first* statement is `input.action.kind == "<kind>"` reads for queries of that kind only: for others it is false
-whatever the rest would be. That is what keeps the meters, which only spawns ask for, out of the keys of model requests.
+A body whose *first* statement is `input.action.kind == "<kind>"` reads for queries of that kind only: for others it
+is false whatever the rest would be. That is what keeps the meters, which only spawns ask for, out of the keys of
+model requests.
 """
 
 import json
@@ -206,13 +208,16 @@ def _guard(body: _Tree) -> frozenset[str]:
     return _ALL
 
 
+def _inner(node: _Tree, key: str) -> _Tree:
+    return cast("_Tree", node.get(key) or {})
+
+
 def _statements(body: _Tree) -> Iterator[_Tree]:
-    yield from cast("list[_Tree]", (body.get("query") or {}).get("stmts") or [])
+    yield from cast("list[_Tree]", _inner(body, "query").get("stmts") or [])
 
 
 def _kind_compared(literal: _Tree) -> str | None:
-    expression = cast("_Tree", (literal.get("Expr") or {}).get("expr") or {})
-    comparison = cast("_Tree", expression.get("BoolExpr") or {})
+    comparison = _inner(_inner(_inner(literal, "Expr"), "expr"), "BoolExpr")
     if comparison.get("op") != "Eq":
         return None
     root, path, dynamic = _reference(comparison["lhs"])

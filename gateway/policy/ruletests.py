@@ -1,8 +1,9 @@
 """Runs the tests and examples that lie beside the rules. Runs in the throw-away process of `loadcheck.py`.
 
-A test is a Rego rule `test_*` in `rule_test.rego`. An example is JSON: `{"query", "expect": {"allow", "rules", "shadow"?},
-"settings"?, "without"?}`. Its query is laid over `BASE_QUERY`; facts, class and server of a tool call are those that the
-gateway would find, unless given; `without` lists paths to take out, for the examples of missing fields.
+A test is a Rego rule `test_*` in `rule_test.rego`. An example is JSON: `{"query", "expect": {"allow", "rules",
+"shadow"?}, "settings"?, "without"?}`. Its query is laid over `BASE_QUERY`; facts, class and server of a tool call
+are those that the gateway would find, unless given; `without` lists paths to take out, for the examples of missing
+fields.
 """
 
 import json
@@ -10,12 +11,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
-import regorus
 
 from gateway.core.decision import Query
 from gateway.policy.bundle import Bundle
 from gateway.policy.data import merge_settings
-from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line
+from gateway.policy.evaluator import ENTRY_POINT, Evaluator, build_evaluator, first_line
 from gateway.policy.facts import classify, describe
 from gateway.policy.reads import read_modules
 
@@ -170,7 +170,7 @@ class _Runner:
             return Failure(file, "example", first_line(error))
 
 
-def evaluate(engine: regorus.Engine, query: Mapping[str, Any]) -> Mapping[str, Any]:
+def evaluate(engine: Evaluator, query: Mapping[str, Any]) -> Mapping[str, Any]:
     """The answer of the entry point. Raises `RuntimeError` when a rule fails, `TypeError` when it is no object."""
     engine.set_input_json(json.dumps(query))
     answer: object = engine.eval_rule(ENTRY_POINT)
@@ -186,7 +186,7 @@ def _compare(file: str, expect: Mapping[str, Any], answer: Mapping[str, Any]) ->
         "shadow": sorted({one["rule"] for one in answer["shadow"]}),
     }
     for key, value in expect.items():
-        wanted = sorted(value) if isinstance(value, list) else value
+        wanted = sorted(cast("list[str]", value)) if isinstance(value, list) else value
         if found[key] != wanted:
             return Failure(file, "example", f"{key} is {found[key]}, expected {wanted}")
     return None

@@ -1,15 +1,17 @@
 """Reads a shell line with the tree-sitter grammar of bash and lists every simple command in it. Nothing is run.
 
-Commands are found wherever they stand: lists, pipes, subshells, substitutions, functions, loops, here-documents that feed a
-shell, and inside wrappers (`wrappers.py`) down to a bound. What cannot be told is an entry of `unclear`. On a syntax error
-a crude split finds commands as well, so that a line which only the grammar cannot read is still looked at.
+Commands are found wherever they stand: lists, pipes, subshells, substitutions, functions, loops, here-documents that
+feed a shell, and inside wrappers (`wrappers.py`) down to a bound. What cannot be told is an entry of `unclear`. On a
+syntax error a crude split finds commands as well, so that a line which only the grammar cannot read is still looked
+at.
 
-Reach: branches are not followed (both are read), values set by programs are unknown, the grammar is bash's; a line that
-zsh reads in another way, and whatever a program or script does once it runs, is not seen. Never raises; time is linear.
+Reach: branches are not followed (both are read), values set by programs are unknown, the grammar is bash's; a line
+that zsh reads in another way, and whatever a program or script does once it runs, is not seen. Never raises; time is
+linear.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,24 +19,24 @@ import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
 from gateway.core.decision import Command
+from gateway.policy.feeds import FETCHERS, Feed, fed_words, printed, runs_text, written
 from gateway.policy.words import UNKNOWN, Field, Scope, expand, expand_each, expand_value, text_of
-from gateway.policy.wrappers import ASSIGNMENT, INTERPRETERS, SHELLS, Line, unwrap
+from gateway.policy.wrappers import ASSIGNMENT, Line, unwrap
 
 TEXT_CHARS_MAX = 131_072
 """Longest line, with all the lines nested in it, that is read."""
 COMMANDS_MAX = 400
 NODES_MAX = 20_000
-FED_WORDS_MAX = 64
 DEPTH_MAX = 12
 """Deepest nesting of wrappers and lines within lines."""
 UNREADABLE = "unreadable: "
 """Starts the entries of `unclear` that mean that part of the line was not looked at."""
 
-FETCHERS = frozenset({"curl", "wget", "fetch", "http", "https", "xh", "aria2c", "lynx", "nc", "ncat", "netcat", "axel"})
 _COMMAND_VARIABLES = frozenset(
     {"EDITOR", "VISUAL", "PAGER", "GIT_EDITOR", "GIT_PAGER", "GIT_SSH_COMMAND", "GIT_SEQUENCE_EDITOR", "PROMPT_COMMAND"}
 )
 _MID_WORD_LINE_END = re.compile(r"(?<=[^\s\\])\\\n(?=\S)")
+_SYMBOLIC = re.compile("-[a-zA-Z]*s[a-zA-Z]*|--symbolic")
 _BRACE_LIST = re.compile(r"\{([^{}\s]*,[^{}\s]*)\}")
 _LANGUAGE = Language(tree_sitter_bash.language())
 
@@ -54,14 +56,6 @@ class Found:
     command: Command
     cwd: str
     remote: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Feed:
-    """What a command's standard input is: the program that writes it, and the text when it is known."""
-
-    program: str | None = None
-    text: str | None = None
 
 
 @dataclass(slots=True)
@@ -105,7 +99,7 @@ class _Reader:
     def doubt(self, what: str) -> None:
         self.reading.unclear[what] = None
 
-    def line(self, text: str, scope: Scope, depth: int, feed: _Feed | None = None) -> None:
+    def line(self, text: str, scope: Scope, depth: int, feed: Feed | None = None) -> None:
         self.reading.text_chars += len(text)
         if self.reading.text_chars > TEXT_CHARS_MAX:
             self.doubt(UNREADABLE + "the line is too long")
@@ -118,54 +112,44 @@ class _Reader:
         outer, self.depth = self.depth, depth
         source = re.sub(r"\$IFS(?![A-Za-z0-9_])", "${IFS}", text).replace("\r\n", "\n").replace("\x00", "")
         self.parse(source, scope, feed)
-        # The grammar ends a word at an escaped line end. Joined lines are read as well, not instead: in a comment it is none.
+        # The grammar ends a word at an escaped line end. Joined lines are read as well, not instead.
         joined = _MID_WORD_LINE_END.sub("", source)
         if joined != source:
             self.parse(joined, scope, feed)
         self.depth = outer
 
-    def parse(self, source: str, scope: Scope, feed: _Feed | None) -> None:
+    def parse(self, source: str, scope: Scope, feed: Feed | None) -> None:
         root = self.parser.parse(source.encode("utf-8", "replace")).root_node
         self.visit(root, scope, feed)
         if root.has_error:
             self.doubt("syntax error")
             self.salvage(source, scope)
 
-    def visit(self, node: Node, scope: Scope, feed: _Feed | None) -> None:
+    def visit(self, node: Node, scope: Scope, feed: Feed | None) -> None:
         self.reading.nodes += 1
         if self.reading.nodes > NODES_MAX:
             self.doubt(UNREADABLE + "the line has too many parts")
             raise _Stop
-        match node.type:
-            case "command":
-                self.simple(node, scope, feed)
-            case "redirected_statement":
-                self.redirected(node, scope, feed)
-            case "pipeline":
-                self.pipeline(node.children, scope, feed)
-            case "subshell" | "command_substitution" | "process_substitution":
-                self.inside(node, scope.fork(), feed)
-            case "function_definition":
-                inner = scope.fork()
-                inner.positional = None
-                self.inside(node, inner, None)
-            case "variable_assignment":
-                self.assignment(node, scope)
-            case "for_statement" | "select_statement":
-                self.loop(node, scope, feed)
-            case "list":
-                self.chain(node, scope, feed)
-            case "declaration_command":
-                self.declaration(node, scope)
-            case _:
-                self.inside(node, scope, feed)
+        visitor = _VISITORS.get(node.type)
+        if visitor is None:
+            self.inside(node, scope, feed)
+        else:
+            visitor(self, node, scope, feed)
 
-    def inside(self, node: Node, scope: Scope, feed: _Feed | None) -> None:
+    def subshell(self, node: Node, scope: Scope, feed: Feed | None) -> None:
+        self.inside(node, scope.fork(), feed)
+
+    def function(self, node: Node, scope: Scope, feed: Feed | None) -> None:
+        inner = scope.fork()
+        inner.positional = None
+        self.inside(node, inner, feed)
+
+    def inside(self, node: Node, scope: Scope, feed: Feed | None) -> None:
         for child in node.children:
             if child.child_count or child.type == "command":
                 self.visit(child, scope, feed)
 
-    def chain(self, node: Node, scope: Scope, feed: _Feed | None) -> None:
+    def chain(self, node: Node, scope: Scope, feed: Feed | None) -> None:
         """A list leans to the left: taken apart without recursion, for lines of hundreds of `&&`."""
         stack, parts = [node], list[Node]()
         while stack:
@@ -178,7 +162,7 @@ class _Reader:
             if part.child_count:
                 self.visit(part, scope, feed)
 
-    def loop(self, node: Node, scope: Scope, feed: _Feed | None) -> None:
+    def loop(self, node: Node, scope: Scope, feed: Feed | None) -> None:
         name, values, seen_in = "", list[str](), False
         for child in node.children:
             if child.type == "variable_name" and not name:
@@ -196,7 +180,7 @@ class _Reader:
             if child.type in ("do_group", "compound_statement"):
                 self.visit(child, scope, feed)
 
-    def assignment(self, node: Node, scope: Scope) -> None:
+    def assignment(self, node: Node, scope: Scope, feed: Feed | None = None) -> None:
         self.substitutions(node, scope)
         name = node.child_by_field_name("name")
         value = node.child_by_field_name("value")
@@ -213,9 +197,9 @@ class _Reader:
             for one in values:
                 self.line(one, scope.fork(), self.depth + 1)
 
-    def declaration(self, node: Node, scope: Scope) -> None:
+    def declaration(self, node: Node, scope: Scope, feed: Feed | None) -> None:
         """`export`, `declare` and the like: their assignments, and themselves, for they can print every variable."""
-        self.inside(node, scope, None)
+        self.inside(node, scope, feed)
         words = [text_of(child) for child in node.children]
         self.reading.found.append(Found(Command(words[0], tuple(words)), scope.cwd, scope.remote))
 
@@ -228,30 +212,33 @@ class _Reader:
             if child.child_count:
                 self.substitutions(child, scope)
 
-    def pipeline(self, stages: Sequence[Node], scope: Scope, feed: _Feed | None) -> None:
-        for stage in stages:
+    def pipeline(self, node: Node, scope: Scope, feed: Feed | None) -> None:
+        self.stages(node.children, scope, feed)
+
+    def stages(self, nodes: Sequence[Node], scope: Scope, feed: Feed | None) -> None:
+        for stage in nodes:
             if not stage.child_count:
                 continue
             before = len(self.reading.found)
             self.visit(stage, scope.fork(), feed)
             feed = self.output(before, feed)
 
-    def output(self, before: int, feed: _Feed | None) -> _Feed:
+    def output(self, before: int, feed: Feed | None) -> Feed:
         """What the commands found since `before` write: the fetcher among them and upstream, else the last program."""
         found = self.reading.found[before:]
         upstream = feed.program if feed else None
         fetchers = [one.command.program for one in found if one.command.program in FETCHERS]
         if upstream in FETCHERS and not fetchers:
-            return _Feed(upstream)
+            return Feed(upstream)
         program = fetchers[-1] if fetchers else found[-1].command.program if found else upstream
-        return _Feed(program, _printed(found[-1].command, feed) if found else None)
+        return Feed(program, printed(found[-1].command, feed) if found else None)
 
-    def redirected(self, node: Node, scope: Scope, feed: _Feed | None) -> None:
+    def redirected(self, node: Node, scope: Scope, feed: Feed | None) -> None:
         body = node.child_by_field_name("body")
         here = [child for child in node.children if child.type == "heredoc_redirect"]
         before = len(self.reading.found)
         for child in here:
-            feed = _Feed(None, self.heredoc(child, scope))
+            feed = Feed(None, self.heredoc(child, scope))
         for child in node.children:
             if child.type == "herestring_redirect":
                 feed = self.herestring(child, scope)
@@ -274,24 +261,24 @@ class _Reader:
         expands = not re.search(r"['\"\\]", start) and re.search(r"[$`]", text)
         return re.sub(r"\$\([^)]*\)|`[^`]*`", UNKNOWN, text) if expands else text
 
-    def after_heredoc(self, node: Node, scope: Scope, fed: _Feed) -> None:
+    def after_heredoc(self, node: Node, scope: Scope, fed: Feed) -> None:
         """The grammar hangs what follows `<<EOF` on the same line under the here-document."""
         for child in node.children:
             if child.type == "pipeline":
-                self.pipeline(child.children, scope, fed)
+                self.stages(child.children, scope, fed)
             elif child.type == "file_redirect":
                 self.file_redirect(child, scope, scope.cwd, fed)
             elif child.child_count and child.type not in ("heredoc_body", "heredoc_start", "heredoc_end"):
                 self.visit(child, scope, None)
 
-    def herestring(self, node: Node, scope: Scope) -> _Feed:
+    def herestring(self, node: Node, scope: Scope) -> Feed:
         before = len(self.reading.found)
         self.substitutions(node, scope)
         values = [one for child in node.children if child.is_named for one in expand_value(child, scope)]
         program = self.output(before, None).program if len(self.reading.found) > before else None
-        return _Feed(program, "\n".join(values))
+        return Feed(program, "\n".join(values))
 
-    def file_redirect(self, node: Node, scope: Scope, cwd: str, fed: _Feed | None) -> None:
+    def file_redirect(self, node: Node, scope: Scope, cwd: str, fed: Feed | None) -> None:
         operator = next((child.type for child in node.children if not child.is_named), "")
         target = node.child_by_field_name("destination") or (node.children[-1] if node.children else None)
         if target is None or target.type in ("file_descriptor", operator):
@@ -306,7 +293,7 @@ class _Reader:
         for one in expand(target, scope):
             self.reading.opened.append((Redirection(one.text, access), cwd))
 
-    def simple(self, node: Node, scope: Scope, feed: _Feed | None) -> None:
+    def simple(self, node: Node, scope: Scope, feed: Feed | None) -> None:
         words: list[Field] = []
         names: list[list[Field]] = []
         before = len(self.reading.found)
@@ -322,9 +309,9 @@ class _Reader:
                 case "herestring_redirect":
                     feed = self.herestring(child, scope)
                 case "heredoc_redirect":
-                    feed = _Feed(None, self.heredoc(child, scope))
+                    feed = Feed(None, self.heredoc(child, scope))
                 case "process_substitution" if text_of(child).startswith(">("):
-                    self.visit(child, scope, _written(names, feed))
+                    self.visit(child, scope, written(names, feed))
                 case _:
                     self.substitutions(child, scope)
                     words.extend(expand(child, scope))
@@ -344,7 +331,7 @@ class _Reader:
             self.doubt(UNREADABLE + "nested too deeply")
             return
         program = self.program(words[0])
-        fed = given.substituted if given.substituted and _runs_text(program, words) else given.feed_program
+        fed = given.substituted if given.substituted and runs_text(program, words) else given.feed_program
         argv = (program, *(word.text for word in words[1:]))
         self.reading.found.append(Found(Command(program, argv, fed), scope.cwd, scope.remote))
         self.builtin(program, words[1:], scope)
@@ -363,7 +350,7 @@ class _Reader:
             self.doubt(doubt)
         for words in inner.commands:
             if program == "xargs":
-                words = _fed_words(words, given.feed)
+                words = fed_words(words, given.feed)
             self.run(words, scope, given.deeper())
         for line in inner.lines:
             self.nested_line(line, scope if program in ("eval", "alias") else scope.fork(), given)
@@ -381,29 +368,15 @@ class _Reader:
 
     def builtin(self, program: str, arguments: Sequence[Field], scope: Scope) -> None:
         texts = [word.text for word in arguments if not word.text.startswith("-") or word.text == "-"]
-        match program:
-            case "cd" | "pushd":
-                target = texts[0] if texts else "~"
-                known = target.startswith(("/", "~")) or not scope.cwd
-                scope.cwd = UNKNOWN if target == "-" else target if known else f"{scope.cwd}/{target}"
-            case "popd":
-                scope.cwd = UNKNOWN
-            case "set":
-                scope.positional = None
-            case "read" | "mapfile" | "readarray" | "getopts":
-                for name in texts:
-                    scope.assign(name, (UNKNOWN,))
-            case "export" | "declare" | "local" | "typeset" | "readonly":
-                for text in texts:
-                    if ASSIGNMENT.match(text):
-                        scope.assign(text.partition("=")[0], (text.partition("=")[2],))
-            case "ln" if any(
-                "s" in word.text for word in arguments if re.fullmatch("-[a-zA-Z]+|--symbolic", word.text)
-            ):
-                if texts:
-                    self.reading.links[texts[1] if len(texts) > 1 else texts[0].rpartition("/")[2]] = texts[0]
-            case _:
-                pass
+        if program in ("cd", "pushd", "popd"):
+            scope.cwd = _entered(scope.cwd, "-" if program == "popd" else texts[0] if texts else "~")
+        elif program == "set":
+            scope.positional = None
+        elif program in ("read", "mapfile", "readarray", "getopts"):
+            for name in texts:
+                scope.assign(name, (UNKNOWN,))
+        elif program == "ln" and texts and any(_SYMBOLIC.fullmatch(word.text) for word in arguments):
+            self.reading.links[texts[1] if len(texts) > 1 else texts[0].rpartition("/")[2]] = texts[0]
 
     def salvage(self, source: str, scope: Scope) -> None:
         """Commands by a crude split at operators, quotes taken off: for lines that the grammar could not read."""
@@ -416,11 +389,27 @@ class _Reader:
                 self.run(words, scope.fork(), _Given(None, None, self.depth))
 
 
+_VISITORS: dict[str, Callable[[_Reader, Node, Scope, Feed | None], None]] = {
+    "command": _Reader.simple,
+    "redirected_statement": _Reader.redirected,
+    "pipeline": _Reader.pipeline,
+    "subshell": _Reader.subshell,
+    "command_substitution": _Reader.subshell,
+    "process_substitution": _Reader.subshell,
+    "function_definition": _Reader.function,
+    "variable_assignment": _Reader.assignment,
+    "for_statement": _Reader.loop,
+    "select_statement": _Reader.loop,
+    "list": _Reader.chain,
+    "declaration_command": _Reader.declaration,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _Given:
     """What a command is given besides its words."""
 
-    feed: _Feed | None
+    feed: Feed | None
     substituted: str | None
     """The program whose output stands in one of the words."""
     depth: int
@@ -433,40 +422,8 @@ class _Given:
         return _Given(self.feed, self.substituted, self.depth + 1)
 
 
-def _runs_text(program: str, words: Sequence[Field]) -> bool:
-    """Whether the program runs a word as code, and that word is not known."""
-    if program in ("eval", "source", "."):
-        return any(UNKNOWN in word.text for word in words[1:])
-    if program not in SHELLS and not INTERPRETERS.fullmatch(program):
-        return False
-    first = next((word.text for word in words[1:] if not word.text.startswith(("-", "+"))), "")
-    return UNKNOWN in first
-
-
-def _written(names: Sequence[Sequence[Field]], feed: _Feed | None) -> _Feed:
-    """What a command of this name writes into `>(...)`: what it is fed when that is from a network."""
-    if feed is not None and feed.program in FETCHERS:
-        return feed
-    return _Feed(names[0][0].text.rpartition("/")[2] if names and names[0] else None)
-
-
-def _fed_words(words: Sequence[Field], feed: _Feed | None) -> Sequence[Field]:
-    """Words of a command that `xargs` runs, with those it is fed when they are known."""
-    if feed is None or feed.text is None or UNKNOWN in feed.text:
-        return words
-    fed = [Field(word) for word in feed.text.split()[:FED_WORDS_MAX]]
-    return [one for word in words for one in (fed if word.text == UNKNOWN else [word])]
-
-
-def _printed(command: Command, feed: _Feed | None) -> str | None:
-    """The text that a command writes, when that can be told."""
-    if command.program == "echo":
-        words = list(command.argv[1:])
-        while words and re.fullmatch("-[neE]+", words[0]):
-            words.pop(0)
-        return " ".join(words).replace("\\n", "\n")
-    if command.program == "printf" and len(command.argv) > 1:
-        return command.argv[1].replace("\\n", "\n").replace("%s", " ".join(command.argv[2:]))
-    if feed is not None and (command.program == "tee" or command.argv in (("cat",), ("cat", "-"))):
-        return feed.text
-    return None
+def _entered(cwd: str, target: str) -> str:
+    """The folder after `cd target` in `cwd`."""
+    if target == "-":
+        return UNKNOWN
+    return target if target.startswith(("/", "~")) or not cwd else f"{cwd}/{target}"

@@ -7,6 +7,7 @@ Reach: zsh-only expansions, arithmetic, `${x//a/b}` and the like are unknown; `$
 
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ _ANSI_ESCAPE = re.compile(
     r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{1,4})|U([0-9A-Fa-f]{1,8})|([0-7]{1,3})|c(.)|(.))", re.DOTALL
 )
 _ANSI_LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "v": "\v"}
+_PWD_COMMAND = re.compile(r"(\$\(|`)\s*pwd\s*(-[LP])?\s*(\)|`)")
 _POSITIONAL = re.compile(r"[0-9]+|[@*]")
 _OPAQUE = frozenset({"arithmetic_expansion", "array", "brace_expression", "process_substitution"})
 
@@ -117,27 +119,27 @@ def _expand_braces(marked: str) -> list[str]:
 def _alternatives(node: Node, scope: Scope, *, quoted: bool) -> list[str]:
     if node.end_byte - node.start_byte > WORD_CHARS_MAX:
         return [UNKNOWN]
+    if node.type in ("concatenation", "command_name"):
+        return _joined([_alternatives(child, scope, quoted=quoted) for child in node.children])
+    if node.type in _EXPANSIONS:
+        return _EXPANSIONS[node.type](node, scope, quoted)
+    return [UNKNOWN] if node.type in _OPAQUE else [_literal(node)]
+
+
+def _literal(node: Node) -> str:
     match node.type:
-        case "concatenation" | "command_name":
-            return _joined([_alternatives(child, scope, quoted=quoted) for child in node.children])
-        case "string" | "translated_string":
-            return _double_quoted(node, scope)
         case "raw_string":
-            return [_QUOTE_MARK + _quote(text_of(node)[1:-1])]
+            return _QUOTE_MARK + _quote(text_of(node)[1:-1])
         case "ansi_c_string":
-            return [_QUOTE_MARK + _quote(_decode_ansi(text_of(node)[2:-1]))]
-        case "simple_expansion":
-            return _simple_expansion(node, scope, quoted=quoted)
-        case "expansion":
-            return _braced_expansion(node, scope, quoted=quoted)
-        case "command_substitution":
-            return ["." if re.fullmatch(r"(\$\(|`)\s*pwd\s*(-[LP])?\s*(\)|`)", text_of(node)) else UNKNOWN]
-        case kind if kind in _OPAQUE:
-            return [UNKNOWN]
+            return _QUOTE_MARK + _quote(_decode_ansi(text_of(node)[2:-1]))
         case "$":
-            return [""]
+            return ""
         case _:
-            return [_unquoted(text_of(node))]
+            return _unquoted(text_of(node))
+
+
+def _substituted(node: Node, _scope: Scope, _quoted: bool) -> list[str]:
+    return ["." if _PWD_COMMAND.fullmatch(text_of(node)) else UNKNOWN]
 
 
 def _joined(parts: list[list[str]]) -> list[str]:
@@ -151,6 +153,10 @@ def _joined(parts: list[list[str]]) -> list[str]:
 
 def _quote(text: str) -> str:
     return text.translate(_PRIVATE).translate(_QUOTE)
+
+
+def _plain(text: str) -> str:
+    return text.translate(_PRIVATE)
 
 
 def _unquoted(text: str) -> str:
@@ -167,7 +173,7 @@ def _unquoted(text: str) -> str:
     return "".join(out)
 
 
-def _double_quoted(node: Node, scope: Scope) -> list[str]:
+def _double_quoted(node: Node, scope: Scope, _quoted: bool) -> list[str]:
     source = node.text or b""
     base, position, end = node.start_byte, source.find(b'"') + 1, len(source)
     parts: list[list[str]] = [[_QUOTE_MARK]]
@@ -204,14 +210,14 @@ def _decode_ansi(text: str) -> str:
     return _ANSI_ESCAPE.sub(one, text)
 
 
-def _simple_expansion(node: Node, scope: Scope, *, quoted: bool) -> list[str]:
+def _simple_expansion(node: Node, scope: Scope, quoted: bool) -> list[str]:
     text = text_of(node)
     lead, _, name = text.partition("$")
     return [_quote(lead) + value for value in _values(name, scope, quoted=quoted)]
 
 
 def _values(name: str, scope: Scope, *, quoted: bool) -> list[str]:
-    mark = _quote if quoted else lambda text: text.translate(_PRIVATE)
+    mark = _quote if quoted else _plain
     if name == "IFS" and not quoted:
         return [" "]
     if _POSITIONAL.fullmatch(name):
@@ -229,7 +235,7 @@ def _positional(name: str, scope: Scope) -> list[str]:
     return [scope.positional[index] if index < len(scope.positional) else ""]
 
 
-def _braced_expansion(node: Node, scope: Scope, *, quoted: bool) -> list[str]:
+def _braced_expansion(node: Node, scope: Scope, quoted: bool) -> list[str]:
     text = text_of(node)
     match = re.fullmatch(r"\$\{(\w+|[@*])(?:(:?[-=])(.*))?\}", text, re.DOTALL)
     if match is None:
@@ -240,3 +246,12 @@ def _braced_expansion(node: Node, scope: Scope, *, quoted: bool) -> list[str]:
     if re.search(r"[$`'\"\\]", default):
         return [UNKNOWN]
     return [_quote(default) if quoted else default]
+
+
+_EXPANSIONS: dict[str, Callable[[Node, Scope, bool], list[str]]] = {
+    "string": _double_quoted,
+    "translated_string": _double_quoted,
+    "simple_expansion": _simple_expansion,
+    "expansion": _braced_expansion,
+    "command_substitution": _substituted,
+}

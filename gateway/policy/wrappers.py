@@ -1,7 +1,9 @@
-"""What a command runs besides itself: `sudo rm`, `sh -c 'rm'`, `find -exec rm`, `git -c alias.x='!rm'`. Words in, words out.
+"""What a command runs besides itself: `sudo rm`, `sh -c 'rm'`, `find -exec rm`, `git -c alias.x='!rm'`. Words in,
+words out.
 
-Tables and small readers of argument lists; the shell syntax is `shell.py`. Each wrapper is reported as a command as well,
-so that rules can name it. Reach: a program that is not in these tables and runs its arguments is seen only as itself.
+Tables and small readers of argument lists; the shell syntax is `shell.py`. Each wrapper is reported as a command as
+well, so that rules can name it. Reach: a program that is not in these tables and runs its arguments is seen only as
+itself.
 """
 
 import re
@@ -62,7 +64,7 @@ _VALUED: dict[str, str] = {
 }
 _PLAIN = frozenset(
     "nohup setsid command builtin time nice ionice stdbuf exec coproc doas sudo busybox toybox caffeinate proxychains "
-    "proxychains4 torsocks strace ltrace unbuffer xvfb-run fakeroot unshare noglob nocorrect chronic ts eatmydata npx bunx".split()
+    "proxychains4 torsocks strace ltrace unbuffer fakeroot unshare noglob nocorrect chronic npx bunx".split()
 )
 _SKIPS_ONE = frozenset({"timeout", "gtimeout", "flock", "taskset", "chrt", "chroot"})
 """Wrappers whose first operand is their own: a duration, a lock, a mask, a root."""

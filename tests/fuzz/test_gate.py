@@ -5,14 +5,14 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract import DENIED_TOOL
 from gateway.core.calls import DenialForm
 from gateway.core.denial import Denial
 from gateway.core.gate import HELD_BYTES_MAX, HeldCall, gate_message, rewrite_message
-from gateway.core.sse import EVENT_BYTES_MAX, PING, comment
+from gateway.core.sse import PING, comment
 from gateway.errors import GatewayError
 from tests.support.streams import (
     DENIAL,
@@ -244,7 +244,6 @@ def test_any_whole_body_is_read_or_refused(data: st.DataObject) -> None:
     try:
         calls = gate_message(body)
     except GatewayError:
-        assume(True)
         return
     out = rewrite_message(body, {call.id: DENIAL for call in calls})
     assert all(call.name == DENIED_TOOL for call in gate_message(out))
@@ -262,7 +261,6 @@ def test_memory_stays_bounded_in_an_endless_call() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 2 * HELD_BYTES_MAX + 2_000_000
-    assert EVENT_BYTES_MAX > len(part)
 
 
 def test_golden_streams_denied_keep_no_call() -> None:

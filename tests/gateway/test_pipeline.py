@@ -275,7 +275,7 @@ async def test_client_gone_at_any_chunk_settles_what_the_upstream_reports(tmp_pa
         if kept:
             await response.content.readany()
         response.close()
-        await asyncio.sleep(0.05)
+        await gateway.operator("limits")  # a round trip later the gateway has noticed
         go_on.set()
         await gateway.quiet()
         (limit,) = (await gateway.operator("limits"))["limits"]

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.contract import DENIED_TOOL, TOOL_INPUT_DEPTH_MAX
-from gateway.core.denial import Denial
-from gateway.core.gate import HELD_BYTES_MAX, HeldCall, StreamGate, gate_message, rewrite_message
+from gateway.contract import DENIED_TOOL
+from gateway.core.gate import HELD_BYTES_MAX, HeldCall, StreamGate
 from gateway.core.messages import Tap
 from gateway.core.sse import PING, SseDecoder, comment
 from gateway.errors import GatewayError, Reason
@@ -203,34 +202,10 @@ def test_input_agrees_with_the_official_sdk() -> None:
         assert sdk_message(stream).content[0].input == held(stream).input
 
 
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("{", "not valid JSON"),
-        ('{"a":1', "not valid JSON"),
-        ('{"a":NaN}', "not valid JSON"),
-        ("{} x", "not valid JSON"),
-        (" ", "not valid JSON"),
-        ("[1]", "not a JSON object"),
-        ('"ls"', "not a JSON object"),
-        ("null", "not a JSON object"),
-        ('{"a":1,"a":2}', "repeats a key"),
-        ('{"o":{"a":1,"\\u0061":2}}', "repeats a key"),
-        ('{"a":1e999}', "no JSON spelling"),
-        ('{"a":"\\ud800"}', "no JSON spelling"),
-        ('{"a":' * TOOL_INPUT_DEPTH_MAX + "{}" + "}" * TOOL_INPUT_DEPTH_MAX, "nested deeper"),
-        ("[" * 20_000, "nested too deep"),
-    ],
-)
-def test_input_that_cannot_be_decided_is_a_problem(text: str, problem: str) -> None:
-    call = held(message_start() + tool_block(0, "toolu_1", "Bash", text))
+def test_input_that_cannot_be_decided_is_a_problem() -> None:
+    call = held(message_start() + tool_block(0, "toolu_1", "Bash", '{"a":1,', '"a":2}'))
     assert call.input is None
-    assert problem in (call.problem or "")
-
-
-def test_deepest_allowed_input_is_read() -> None:
-    text = '{"a":' * (TOOL_INPUT_DEPTH_MAX - 1) + "{}" + "}" * (TOOL_INPUT_DEPTH_MAX - 1)
-    assert held(message_start() + tool_block(0, "toolu_1", "Bash", text)).problem is None
+    assert call.problem == "the input repeats a key"
 
 
 def test_unknown_delta_in_a_call_is_a_problem() -> None:
@@ -433,83 +408,3 @@ def test_refusal_after_the_end_is_nothing(name: str) -> None:
     gate = new_gate()
     fed(gate, golden(name))
     assert gate.refusal("api_error", "broke") == b""
-
-
-def test_whole_message_gives_its_calls() -> None:
-    calls = gate_message(golden("whole_two_tools.json"))
-    assert [(call.index, call.name) for call in calls] == [(1, "Bash"), (2, "Read")]
-    assert calls[0].input == {"command": "rm -rf /", "description": "clean"}
-
-
-def test_whole_message_without_denials_is_the_same_bytes() -> None:
-    body = golden("whole_two_tools.json")
-    assert rewrite_message(body, {}) is body
-
-
-def test_denied_call_of_a_whole_message_is_replaced_alone() -> None:
-    body = golden("whole_two_tools.json")
-    out = rewrite_message(body, {"toolu_708f331807f9437b8a8a": DENIAL})
-    before, after = json.loads(body), json.loads(out)
-    written = after["content"].pop(1)
-    before["content"].pop(1)
-    assert after == before
-    assert (written["name"], written["input"]["input"]["command"]) == (DENIED_TOOL, "rm -rf /")
-
-
-def test_text_form_of_a_whole_message_ends_the_turn_when_no_call_remains() -> None:
-    body = golden("whole_two_tools.json")
-    denials = {call.id: DENIAL for call in gate_message(body)}
-    out = json.loads(rewrite_message(body, denials, form="text"))
-    assert [block["type"] for block in out["content"]] == ["text", "text", "text"]
-    assert out["stop_reason"] == "end_turn"
-    denials.popitem()
-    assert json.loads(rewrite_message(body, denials, form="text"))["stop_reason"] == "tool_use"
-
-
-def test_problem_in_a_whole_message_must_be_denied() -> None:
-    body = golden("whole_two_tools.json").replace(b'{"file_path"', b'{"file_path": 1, "file_path"')
-    call = gate_message(body)[1]
-    assert call.problem is not None
-    with pytest.raises(RuntimeError):
-        rewrite_message(body, {})
-    denied = json.loads(rewrite_message(body, {call.id: Denial("no", "dec_2")}))
-    assert denied["content"][2]["input"]["input"] == {}
-
-
-def test_call_larger_than_the_limit_in_a_whole_message_must_be_denied() -> None:
-    block = {"type": "tool_use", "id": "a", "name": "Write", "input": {"a": "x" * HELD_BYTES_MAX}}
-    (call,) = gate_message(json.dumps({"content": [block]}).encode())
-    assert call.input is None
-    assert str(HELD_BYTES_MAX) in (call.problem or "")
-
-
-@pytest.mark.parametrize("body", [b'{"content":[]}', b'{"content":null}', b'{"type":"error"}'])
-def test_whole_message_without_calls_has_none(body: bytes) -> None:
-    assert gate_message(body) == []
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"[]",
-        b'{"content":"text"}',
-        b'{"content":{"0":{"type":"tool_use"}}}',
-        b'{"content":[],"content":[]}',
-        b'{"content":[],"Content":[]}',
-        b'{"content":[5]}',
-        b'{"content":[{"name":"Bash"}]}',
-        b'{"content":[{"type":"text","type":"tool_use"}]}',
-        b'{"content":[{"type":"text","TYPE":"tool_use"}]}',
-        b'{"content":[{"type":"tool_use","id":"a","name":"Bash"}]}',
-        b'{"content":[{"type":"tool_use","id":"a","input":{}}]}',
-        b'{"content":[{"type":"tool_use","id":3,"name":"Bash","input":{}}]}',
-        b'{"content":[{"type":"tool_use","id":"a","name":"b","input":{}},{"type":"tool_use","id":"a","name":"b","input":{}}]}',
-        b'{"content":[{"type":"text","\\ud800":1}]}',
-        b'{"content":' + b"[" * 5000,
-    ],
-)
-def test_whole_message_that_clients_could_read_differently_is_broken(body: bytes) -> None:
-    with pytest.raises(GatewayError) as caught:
-        gate_message(body)
-    assert caught.value.reason is Reason.UPSTREAM_BROKE

@@ -124,6 +124,12 @@ def test_end_of_a_large_event_in_bytes_is_found(end: bytes) -> None:
     assert [len(frame.data) for frame in frames] == [20_000]
 
 
+def test_large_event_ended_by_bare_cr_is_complete_one_byte_later() -> None:
+    decoder = SseDecoder()
+    assert [decoder.feed(piece) for piece in (b"data: " + b"x" * 20_000, b"\r", b"\r")] == [[], [], []]
+    assert len(decoder.feed(b"d")) == 1
+
+
 def test_text_run_keeps_the_limit_of_each_event() -> None:
     decoder = SseDecoder()
     decoder.push(text_delta(0, "x" * (EVENT_BYTES_MAX - 200)) * 2 + text_delta(0, "x" * EVENT_BYTES_MAX))
