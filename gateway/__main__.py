@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.commands.client import GatewayClient
+from gateway.commands.demo.pace import DEFAULT_PACE, PACES
 from gateway.commands.environment import CREDENTIAL_VARIABLE, MODES, SHELLS, Wanted, print_environment
 from gateway.commands.live import replace_fuse, show_fuses, show_limits, show_sessions
 from gateway.commands.output import EXIT_CODES, EXIT_DONE, EXIT_FAILED, CommandFailed
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_serving(commands)
+    _add_demo(commands)
     _add_environment(commands)
     _add_credentials(commands)
     _add_live(commands)
@@ -93,6 +95,17 @@ def _add_serving(commands: "_Group") -> None:
     test.add_argument(
         "--path", type=Path, default=None, help="folder of policies; default: what the configuration names"
     )
+
+
+def _add_demo(commands: "_Group") -> None:
+    demo = _add(
+        commands, "demo", "play four scenes against a gateway on the simulated backend; needs no key", _play_demo
+    )
+    demo.add_argument(
+        "--claude", action="store_true", help="with the real Claude Code client, which scripts/demo fetches"
+    )
+    demo.add_argument("--pace", choices=PACES, default=DEFAULT_PACE, help=f"default: {DEFAULT_PACE}")
+    demo.add_argument("--json", action="store_true", help="print JSON on stdout, and the scenes on stderr")
 
 
 def _add_environment(commands: "_Group") -> None:
@@ -147,6 +160,12 @@ def _serve(parsed: argparse.Namespace) -> int:
     for warning in config.warnings:
         print(f"ringfence: warning: {warning}", file=sys.stderr)
     return serve(config, parsed.config)
+
+
+def _play_demo(parsed: argparse.Namespace) -> int:
+    from gateway.commands.demo.play import Options, run_demo  # imported only here: the SDK takes most of a second
+
+    return run_demo(Options(pace=parsed.pace, claude=parsed.claude, as_json=parsed.json), os.environ)
 
 
 def _check(parsed: argparse.Namespace) -> int:

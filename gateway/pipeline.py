@@ -119,7 +119,7 @@ class Pipeline:
             note_failure(ctx, error)
             raise
         finally:
-            await self._tasks.finish("settle", self.settle(ctx))
+            self.settle(ctx)
 
     async def serve_free(self, ctx: RequestContext, relay: Relay[T]) -> T:
         """A request that costs nothing (count_tokens): decided and forwarded, neither held nor counted."""
@@ -337,34 +337,34 @@ class Pipeline:
 
     # settle
 
-    async def settle(self, ctx: RequestContext) -> None:
+    def settle(self, ctx: RequestContext) -> None:
         """End the hold exactly once and bring the meters up to date; when the client left first, after the rest."""
         if ctx.drain is not None:
             ctx.drained_later = True
             self._tasks.spawn("drain", self._settle_drained(ctx, ctx.drain))
             return
-        await self._settle_now(ctx)
+        self._settle_now(ctx)
 
     async def _settle_drained(self, ctx: RequestContext, drain: Callable[[], Awaitable[None]]) -> None:
         try:
             await drain()
         finally:
-            await self._tasks.finish("settle", self._settle_now(ctx))
+            self._settle_now(ctx)
             self.record(ctx)
 
-    async def _settle_now(self, ctx: RequestContext) -> None:
+    def _settle_now(self, ctx: RequestContext) -> None:
         if ctx.hold is not None:
-            await self._end_hold(ctx, ctx.hold)
+            self._end_hold(ctx, ctx.hold)
         if ctx.agent is not None and ctx.began:
             self._count(ctx, ctx.agent)
 
-    async def _end_hold(self, ctx: RequestContext, hold: Hold) -> None:
+    def _end_hold(self, ctx: RequestContext, hold: Hold) -> None:
         ledger, now = self._money.ledger, self._clock.unix_ms()
         if not ctx.dispatched or ctx.reason in _NEVER_BILLED:
-            await ledger.release(hold.id)
+            ledger.release(hold.id)
             return
         ctx.cost_nanousd = self._cost(ctx, hold, now)
-        await ledger.settle(hold.id, ctx.cost_nanousd, now)
+        ledger.settle(hold.id, ctx.cost_nanousd, now)
 
     def _cost(self, ctx: RequestContext, hold: Hold, now: int) -> int:
         """The price of the reported usage; without a final one, of the estimated input and what was streamed."""

@@ -63,12 +63,15 @@ class Ledger(Protocol):
         """
         ...
 
-    async def settle(self, hold_id: str, cost_nanousd: int, now_ms: int) -> None:
-        """Turn the hold into spend. A second call for the same id changes nothing. Never loses the amount."""
+    def settle(self, hold_id: str, cost_nanousd: int, now_ms: int) -> None:
+        """Turn the hold into spend, at once for every later `reserve`, on disk soon after; a second call changes nothing.
+
+        Never waits and never fails, so that no cancellation can come between an answer and its bill.
+        """
         ...
 
-    async def release(self, hold_id: str) -> None:
-        """Nothing was dispatched or nothing is billed: give the hold back."""
+    def release(self, hold_id: str) -> None:
+        """Nothing was dispatched or nothing is billed: give the hold back. Never waits."""
         ...
 
     def views(self, accounts: Sequence[str] | None, now_ms: int) -> list[AccountView]:

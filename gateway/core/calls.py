@@ -82,6 +82,8 @@ def rewrite_message(body: bytes, denials: Mapping[str, Denial], *, form: DenialF
 
 
 def _call_sites(body: bytes) -> list[_CallSite]:
+    if b"tool_use" not in body and b"\\u" not in body:
+        return []  # no spelling of the type is left
     try:
         top = _plain_members(body, 0, len(body))
         span = top.get("content", (0, 0))

@@ -19,11 +19,11 @@ class MemoryStore:
         """Hold on every account or on none; raises `Exhausted`."""
         self._book.reserve(hold)
 
-    async def settle(self, hold_id: str, cost_nanousd: int, now_ms: int) -> None:
+    def settle(self, hold_id: str, cost_nanousd: int, now_ms: int) -> None:
         """Turn the hold into spend."""
         self._book.settle(hold_id, cost_nanousd, now_ms)
 
-    async def release(self, hold_id: str) -> None:
+    def release(self, hold_id: str) -> None:
         """Give the hold back."""
         self._book.release(hold_id)
 

@@ -79,16 +79,16 @@ class SqliteStore:
         try:
             await committed
         except asyncio.CancelledError:
-            await self.release(hold.id)
+            self.release(hold.id)
             raise
 
-    async def settle(self, hold_id: str, cost_nanousd: int, now_ms: int) -> None:
+    def settle(self, hold_id: str, cost_nanousd: int, now_ms: int) -> None:
         """Turn the hold into spend; a second call changes nothing. Does not wait for the disk."""
         counted = self._book.settle(hold_id, cost_nanousd, now_ms)
         if counted is not None:
             self._end(hold_id, counted)
 
-    async def release(self, hold_id: str) -> None:
+    def release(self, hold_id: str) -> None:
         """Give the hold back. Does not wait for the disk."""
         if self._book.release(hold_id):
             self._pending.releases.append(hold_id)

@@ -83,7 +83,7 @@ class Relay:
             denial = await self._tool_calls.decide(ctx, call)
             if denial is not None:
                 denials[call.id] = denial
-        return self._whole(ctx, answer, rewrite_message(body, denials, form=_form(ctx)))
+        return self._whole(ctx, answer, rewrite_message(body, denials, form=_form(ctx)) if denials else body)
 
     def _whole(self, ctx: RequestContext, answer: UpstreamAnswer, body: bytes) -> web.Response:
         ctx.bytes_out = len(body)

@@ -1,4 +1,4 @@
-"""The real Claude Code client as a player: scrubbed, in a fresh home, pointed at loopback with a credential of the demo.
+"""The real Claude Code client as a player: scrubbed, in a fresh home, pointed at loopback with a demo credential.
 
 Not an installer: `scripts/demo --claude` fetches the pinned client.
 """
@@ -39,10 +39,12 @@ def find_client(environ: Mapping[str, str]) -> Path:
     """The client binary that the script installed. Raises CommandFailed."""
     named = environ.get(CLIENT_VARIABLE)
     if not named:
-        message = f"--claude needs the Claude Code client: run scripts/demo --claude, which fetches it, or set {CLIENT_VARIABLE}"
+        message = f"--claude needs Claude Code: run scripts/demo --claude, which fetches it, or set {CLIENT_VARIABLE}"
         raise CommandFailed(message, EXIT_USAGE)
     if not os.access(named, os.X_OK):
-        raise CommandFailed(f"{CLIENT_VARIABLE} is {named}, which cannot be run: run scripts/demo --claude to fetch it", EXIT_USAGE)
+        raise CommandFailed(
+            f"{CLIENT_VARIABLE} is {named}, which cannot be run: run scripts/demo --claude to fetch it", EXIT_USAGE
+        )
     return Path(named)
 
 

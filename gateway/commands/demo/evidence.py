@@ -116,7 +116,9 @@ def read_trail(path: Path, sessions: Collection[str]) -> Trail:
 
 def read_limit(operator: GatewayClient, account: str) -> LimitRow:
     """The limit of an account with what is spent and held on it now."""
-    return next(row for row in operator.read("/limits", Limits, account=account).limits if row.limit_nanousd is not None)
+    return next(
+        row for row in operator.read("/limits", Limits, account=account).limits if row.limit_nanousd is not None
+    )
 
 
 def figures(trail: Trail, limit: LimitRow) -> Figures:

@@ -54,7 +54,9 @@ class Narrator:
     def call(self, who: str, tool: str, tool_input: Mapping[str, Any]) -> None:
         """A tool call that reached the client: allowed, or what was written in the place of a denied one."""
         if tool == DENIED_TOOL:
-            self.tell(who, f"DENIED   {describe_call(str(tool_input.get('tool')), tool_input.get('input'))}", "bold red")
+            self.tell(
+                who, f"DENIED   {describe_call(str(tool_input.get('tool')), tool_input.get('input'))}", "bold red"
+            )
             self.tell("", f"the agent is told: {tool_input.get('reason')}", "red")
             return
         self.tell(who, f"allowed  {describe_call(tool, tool_input)}", "green")

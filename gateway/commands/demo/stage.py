@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,8 @@ AGENTS_MAX = 8
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
 COMMAND_SECONDS_MAX = 20.0
-KNOWN_SECONDS_MAX = 10.0
-"""Until a new credential is known: the gateway looks for them once a second."""
-QUIET_SECONDS_MAX = 20.0
+WAIT_SECONDS_MAX = 20.0
+"""Until a new credential is known (the gateway looks for them once a second), or requests have ended."""
 POLL_SECONDS = 0.05
 LOG_CHARS_SHOWN = 2_000
 
@@ -72,19 +71,24 @@ class Stage:
 
     async def trail(self, sessions: Collection[str]) -> Trail:
         """The audit records of these sessions, once every request has been written down."""
-        async with _patience(QUIET_SECONDS_MAX, "requests of the gateway did not end"):
-            while not _QUIET.search(await asyncio.to_thread(_fetch, self.metrics_url)):
-                await asyncio.sleep(POLL_SECONDS)
+        await _wait_until(lambda: _is_quiet(self.metrics_url), "the gateway's requests did not end")
         return read_trail(self.folder / "audit.jsonl", sessions)
 
     async def create_credential(self, user: str, *, operator: bool = False) -> None:
         """Through the command that an operator uses, while the gateway serves; returns once it is known there."""
-        asked = ["credentials", "create", f"{user}-demo", "--user", user, "--json", "--config", str(_config(self.folder))]
+        asked = [
+            "credentials",
+            "create",
+            f"{user}-demo",
+            "--user",
+            user,
+            "--json",
+            "--config",
+            str(_config(self.folder)),
+        ]
         said = await self.command(*asked, *(["--operator"] if operator else []))
         self.secrets[user] = str(json.loads(said)["secret"])
-        async with _patience(KNOWN_SECONDS_MAX, f"the credential of {user} did not become known"):
-            while not await asyncio.to_thread(_is_known, self.url, self.secrets[user]):
-                await asyncio.sleep(POLL_SECONDS)
+        await _wait_until(lambda: _is_known(self.url, self.secrets[user]), f"the credential of {user} was not taken")
 
     async def command(self, *arguments: str) -> str:
         """Run one `ringfence` command in the operator's name; what it printed. Raises CommandFailed."""
@@ -99,8 +103,9 @@ class Stage:
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            async with _patience(COMMAND_SECONDS_MAX, f"`ringfence {arguments[0]}` did not end"):
-                said, complained = await process.communicate()
+            said, complained = await asyncio.wait_for(process.communicate(), COMMAND_SECONDS_MAX)
+        except TimeoutError:
+            raise CommandFailed(f"`ringfence {arguments[0]}` did not end within {COMMAND_SECONDS_MAX:.0f} s") from None
         finally:
             if process.returncode is None:
                 process.kill()
@@ -136,7 +141,7 @@ async def _ready_urls(process: asyncio.subprocess.Process, log: Path) -> tuple[s
         line = (await asyncio.wait_for(process.stdout.readline(), READY_SECONDS_MAX)).decode()
     found = _READY.search(line)
     if found is None:
-        raise CommandFailed(f"the gateway did not get ready; it said:\n{line}{log.read_text()[-LOG_CHARS_SHOWN:]}")
+        raise CommandFailed(f"the gateway did not get ready; it said:\n{line}{_tail(log)}")
     return found[1], found[2]
 
 
@@ -180,6 +185,10 @@ def _config(folder: Path) -> Path:
     return folder / "ringfence.yaml"
 
 
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-LOG_CHARS_SHOWN:]
+
+
 def _write_config(folder: Path, pace: Pace) -> None:
     scenario = yaml.safe_load(_SCENARIO.read_text()) | {"pace": pace.scripted}
     paced = folder / "scenario.yaml"
@@ -198,19 +207,23 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-@contextlib.asynccontextmanager
-async def _patience(seconds: float, complaint: str) -> AsyncGenerator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise CommandFailed(f"{complaint} within {seconds:.0f} s") from None
+async def _wait_until(is_so: Callable[[], bool], complaint: str) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + WAIT_SECONDS_MAX
+    while not await asyncio.to_thread(is_so):
+        if loop.time() > deadline:
+            raise CommandFailed(f"{complaint} within {WAIT_SECONDS_MAX:.0f} s")
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _fetch(url: str, headers: dict[str, str] | None = None) -> str:
     """No proxy: it is this machine."""
-    with build_opener(ProxyHandler({})).open(Request(url, headers=headers or {}), timeout=QUIET_SECONDS_MAX) as answer:
+    with build_opener(ProxyHandler({})).open(Request(url, headers=headers or {}), timeout=WAIT_SECONDS_MAX) as answer:
         return answer.read().decode()
+
+
+def _is_quiet(metrics_url: str) -> bool:
+    return _QUIET.search(_fetch(metrics_url)) is not None
 
 
 def _is_known(url: str, secret: str) -> bool:

@@ -16,7 +16,7 @@ class ToolFailed(Exception):
     """A tool could not do what it was asked for; the message is its result."""
 
 
-def tool_definition(name: str, description: str, **fields: str) -> dict[str, Any]:
+def tool_definition(name: str, description: str, /, **fields: str) -> dict[str, Any]:
     """A tool as the Messages API takes it; all fields are required texts."""
     properties = {field: {"type": "string", "description": meaning} for field, meaning in fields.items()}
     schema = {"type": "object", "properties": properties, "required": list(fields)}

@@ -59,7 +59,7 @@ def test_call_larger_than_the_limit_in_a_whole_message_must_be_denied() -> None:
     assert str(HELD_BYTES_MAX) in (call.problem or "")
 
 
-@pytest.mark.parametrize("body", [b'{"content":[]}', b'{"content":null}', b'{"type":"error"}'])
+@pytest.mark.parametrize("body", [b"", b"not JSON", b'{"content":[]}', b'{"content":null}', b'{"type":"error"}'])
 def test_whole_message_without_calls_has_none(body: bytes) -> None:
     assert gate_message(body) == []
 
@@ -67,14 +67,13 @@ def test_whole_message_without_calls_has_none(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"[]",
-        b'{"content":"text"}',
+        b'["tool_use"]',
+        b'{"content":"tool_use"}',
         b'{"content":{"0":{"type":"tool_use"}}}',
-        b'{"content":[],"content":[]}',
-        b'{"content":[],"Content":[]}',
-        b'{"content":[5]}',
-        b'{"content":[{"name":"Bash"}]}',
+        b'{"content":[],"content":["tool_use"]}',
+        b'{"content":[],"Content":["tool_use"]}',
+        b'{"content":[5,"tool_use"]}',
+        b'{"content":[{"name":"tool_use"}]}',
         b'{"content":[{"type":"text","type":"tool_use"}]}',
         b'{"content":[{"type":"text","TYPE":"tool_use"}]}',
         b'{"content":[{"type":"tool_use","id":"a","name":"Bash"}]}',
@@ -82,7 +81,7 @@ def test_whole_message_without_calls_has_none(body: bytes) -> None:
         b'{"content":[{"type":"tool_use","id":3,"name":"Bash","input":{}}]}',
         b'{"content":[{"type":"tool_use","id":"a","name":"b","input":{}},{"type":"tool_use","id":"a","name":"b","input":{}}]}',
         b'{"content":[{"type":"text","\\ud800":1}]}',
-        b'{"content":' + b"[" * 5000,
+        b'{"tool_use":1,"content":' + b"[" * 5000,
     ],
 )
 def test_whole_message_that_clients_could_read_differently_is_broken(body: bytes) -> None:

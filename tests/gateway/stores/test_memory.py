@@ -58,22 +58,23 @@ async def test_fifty_concurrent_holds_of_thirty_cents_under_a_strict_dollar_let_
     outcomes = await asyncio.gather(*(store.reserve(hold(f"h{i}")) for i in range(50)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes if outcome is not None] == [Exhausted] * 47
     assert store.held_total() == 90 * CENT
-    await asyncio.gather(*(store.settle(f"h{i}", 30 * CENT, NOW) for i in range(50)))
+    for number in range(50):
+        store.settle(f"h{number}", 30 * CENT, NOW)
     assert (store.spent("org"), store.held_total()) == (90 * CENT, 0)
 
 
 async def test_settling_twice_counts_once(store: Store) -> None:
     await store.reserve(hold("h", "org", "user:bob"))
-    await store.settle("h", 7 * CENT, NOW)
-    await store.settle("h", 9 * CENT, NOW)
-    await store.release("h")
+    store.settle("h", 7 * CENT, NOW)
+    store.settle("h", 9 * CENT, NOW)
+    store.release("h")
     assert store.spent("org") == store.spent("user:bob") == 7 * CENT
 
 
 async def test_release_before_settlement_spends_nothing(store: Store) -> None:
     await store.reserve(hold("h"))
-    await store.release("h")
-    await store.settle("h", 9 * CENT, NOW)
+    store.release("h")
+    store.settle("h", 9 * CENT, NOW)
     assert (store.spent("org"), store.held_total()) == (0, 0)
 
 
@@ -81,13 +82,13 @@ async def test_hold_past_its_deadline_is_spend_and_a_later_settlement_is_nothing
     await store.reserve(hold("h"))
     assert store.expire(NOW + 59_999) == []
     assert store.expire(NOW + 60_000) == ["h"]
-    await store.settle("h", CENT, NOW + 60_001)
+    store.settle("h", CENT, NOW + 60_001)
     assert store.spent("org") == 30 * CENT
 
 
 async def test_views_show_limit_spend_and_hold(store: Store) -> None:
     await store.reserve(hold("a"))
-    await store.settle("a", 7 * CENT, NOW)
+    store.settle("a", 7 * CENT, NOW)
     await store.reserve(hold("b"))
     (view,) = store.views(["org"], NOW)
     assert (view.limit_nanousd, view.spent_nanousd, view.held_nanousd) == (100 * CENT, 7 * CENT, 30 * CENT)

@@ -31,7 +31,7 @@ async def test_spend_survives_a_restart_in_every_window(tmp_path: Path) -> None:
     first = SqliteStore(tmp_path / "l.db", every, NOW - 20 * HOUR_MS)
     for index, at in enumerate((NOW - 20 * HOUR_MS, NOW - 2 * HOUR_MS, NOW)):
         await first.reserve(hold(f"h{index}", now=at))
-        await first.settle(f"h{index}", 10**index, at)
+        first.settle(f"h{index}", 10**index, at)
     await first.close()
     second = SqliteStore(tmp_path / "l.db", every, NOW)
     spent = {view.window: view.spent_nanousd for view in second.views(["org"], NOW)}
@@ -43,7 +43,7 @@ async def test_spend_survives_a_restart_in_every_window(tmp_path: Path) -> None:
 async def test_limit_that_is_added_later_knows_what_was_spent_before(tmp_path: Path) -> None:
     first = SqliteStore(tmp_path / "l.db", Limits(), NOW)
     await first.reserve(hold("h", "user:bob"))
-    await first.settle("h", 95 * CENT, NOW)
+    first.settle("h", 95 * CENT, NOW)
     await first.close()
     second = SqliteStore(tmp_path / "l.db", Limits([LimitRow("user", "daily", 100 * CENT, False)]), NOW + 1)
     with pytest.raises(Exhausted):
@@ -58,7 +58,7 @@ async def test_open_holds_of_an_owner_that_is_gone_are_spend_at_the_held_amount(
     second = SqliteStore(tmp_path / "l.db", STRICT, NOW)
     assert second.expired_at_open == 1
     assert second.spent("org") == second.spent("session:s") == 30 * CENT
-    await second.settle("left open", CENT, NOW)
+    second.settle("left open", CENT, NOW)
     assert second.spent("org") == 30 * CENT
     await second.close()
 
@@ -79,7 +79,7 @@ async def client(store, name):
         await store.reserve(Hold(id, ("org", "session:s"), 30, 10, NOW, NOW + 60_000))
         print("held", id, flush=True)
         if index % 3:
-            await store.settle(id, 7, NOW)
+            store.settle(id, 7, NOW)
             await store.flush()
             print("settled", id, flush=True)
 
@@ -135,7 +135,7 @@ async def test_commit_that_fails_refuses_the_reservation_and_keeps_the_settlemen
     await store.reserve(hold("before"))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        await store.settle("before", 7 * CENT, NOW)
+        store.settle("before", 7 * CENT, NOW)
         with pytest.raises(Refused) as caught:
             await store.reserve(hold("during"))
         other.execute("ROLLBACK")
@@ -145,7 +145,7 @@ async def test_commit_that_fails_refuses_the_reservation_and_keeps_the_settlemen
     assert (store.held_total(), store.spent("org")) == (0, 7 * CENT)
     await store.reserve(hold("after"))
     assert store.problem is None
-    await store.release("after")
+    store.release("after")
     await store.close()
     again = SqliteStore(path, STRICT, NOW)
     assert (again.spent("org"), again.expired_at_open) == (7 * CENT, 0)
@@ -165,7 +165,7 @@ async def main():
     await store.reserve(Hold("h", ("org",), 30, 10, 0, 60_000))
     await store.flush()
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-    await store.settle("h", 7, 0)
+    store.settle("h", 7, 0)
     try:
         await store.reserve(Hold("i", ("org",), 30, 10, 0, 60_000))
     except Refused as refused:
@@ -207,7 +207,7 @@ async def test_cancelled_reservation_holds_nothing_now_or_after_a_restart(tmp_pa
 async def test_idle_session_leaves_memory_and_is_known_again_when_it_comes_back(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "l.db", STRICT, NOW)
     await store.reserve(hold("h", "session:s"))
-    await store.settle("h", 45 * CENT, NOW)
+    store.settle("h", 45 * CENT, NOW)
     await store.close()
     store = SqliteStore(tmp_path / "l.db", STRICT, NOW)
     later = NOW + IDLE_MS + 1
@@ -224,7 +224,7 @@ async def test_spend_of_long_ago_is_kept_by_day_and_the_total_stays(tmp_path: Pa
     for index in range(5):
         at = NOW + index * HOUR_MS
         await store.reserve(hold(f"h{index}", now=at))
-        await store.settle(f"h{index}", 1 + index, at)
+        store.settle(f"h{index}", 1 + index, at)
     await store.close()
     again = SqliteStore(tmp_path / "l.db", Limits(), NOW + 70 * 24 * HOUR_MS)
     assert again.spent("org") == 15
