@@ -26,6 +26,7 @@ from gateway.core.body import (
     find_workspace,
     first_words,
     latest_messages,
+    members,
     messages_of,
     peek,
     splice,
@@ -127,7 +128,7 @@ class Pipeline:
             ask = self._read(ctx)
             ctx.agent, _ = self._find_agent(ctx, ask)
             await self._decide(ctx, ask)
-            ctx.body = splice(ctx.body, self._edits(ctx, ask))
+            self._edit(ctx, ask)
             return await relay(ctx, await self.forward(ctx))
         except BaseException as error:
             note_failure(ctx, error)
@@ -152,7 +153,7 @@ class Pipeline:
         seen = streaks(latest_messages(messages_of(ctx.body, ask)))
         self._fuses.require_intact(ctx.agent, seen)
         ctx.streaks = seen
-        ctx.body = splice(ctx.body, self._edits(ctx, ask))
+        self._edit(ctx, ask)
 
     def _read(self, ctx: RequestContext) -> Ask:
         ctx.ask = ask = peek(ctx.body)
@@ -236,6 +237,12 @@ class Pipeline:
         if not ctx.decision.allow:
             raise _denied(ctx.decision)
 
+    def _edit(self, ctx: RequestContext, ask: Ask) -> None:
+        edits = self._edits(ctx, ask)
+        if edits:
+            ctx.body = splice(ctx.body, edits)
+            ctx.ask = msgspec.structs.replace(ask, spans=members(ctx.body))
+
     def _edits(self, ctx: RequestContext, ask: Ask) -> list[Edit]:
         """Everything that must change in the body: denials restored, obligations met, the alias resolved."""
         edits = _restored(ctx.body, ask)
@@ -272,7 +279,9 @@ class Pipeline:
         accounts = _accounts(ctx, ctx.agent)
         shape = shape_of(ctx.ask, ctx.body, max_tokens=ctx.max_tokens)
         expected = money.learned.expected_nanousd(price, shape, ctx.agent.last_tokens)
-        strict = strict_nanousd(price, bounded(shape, ctx.body)) if money.ledger.is_strict(accounts) else expected
+        strict = expected
+        if money.ledger.is_strict(accounts):
+            strict = strict_nanousd(price, bounded(shape, messages_of(ctx.body, ctx.ask)))
         hold = Hold(
             id=ctx.id,
             accounts=accounts,

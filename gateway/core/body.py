@@ -31,8 +31,6 @@ _open_brace = re.compile(rb"[ \t\n\r]*\{")
 _open_bracket = re.compile(rb"[ \t\n\r]*\[[ \t\n\r]*")
 _separator = re.compile(rb"[ \t\n\r]*(,?)[ \t\n\r]*")
 _workspace = re.compile(rb'[Ww]orking directory: (/[^"\\]*)')
-_loose_source = re.compile(rb'"type"\s*:\s*"(?:url|file)"')
-_escaped_ascii = re.compile(rb"\\u00[2-7]")
 
 
 class Malformed(GatewayError):
@@ -205,16 +203,6 @@ def _read_servers(raw: bytes) -> tuple[str, ...]:
         members(raw[start:end], place)
         urls.append(_typed(raw[start:end], _Server, place).url or "")
     return tuple(urls)
-
-
-def has_unbounded_input(body: bytes) -> bool:
-    """Does the body name content whose size it does not show (a URL or file source)?
-
-    Escaped ASCII, which no client writes, counts as yes: it could spell such a source.
-    """
-    if b'"url"' in body or b'"file"' in body:
-        return _loose_source.search(body) is not None or _escaped_ascii.search(body) is not None
-    return b"\\u00" in body and _escaped_ascii.search(body) is not None
 
 
 class Message(msgspec.Struct, frozen=True):

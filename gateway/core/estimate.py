@@ -11,7 +11,8 @@ default geography is `us` pays 1.1 of what a request that does not say so is hel
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
-from gateway.core.body import Ask, has_unbounded_input
+from gateway.core.body import Ask
+from gateway.core.content import measure_content
 from gateway.core.prices import UNIT, Price, Rates
 from gateway.core.pricing import geo_multiplier, round_up_nanousd
 from gateway.core.usage import Tokens, Usage
@@ -69,14 +70,10 @@ def shape_of(ask: Ask, body: bytes, *, max_tokens: int | None = None) -> Shape:
     )
 
 
-def bounded(shape: Shape, body: bytes) -> Shape:
-    """`shape` with what only a search of the whole body finds; a strict estimate needs it."""
-    # Images, files and URLs have a source; escaped ASCII could spell one. In bodies of text two searches spare five.
-    if b'"source"' not in body and b"\\u00" not in body:
-        return shape
-    images = body.count(b'"image/') + body.count(b'"image\\/')
-    unbounded = shape.unbounded or b"/pdf" in body or has_unbounded_input(body)
-    return replace(shape, images=images, unbounded=unbounded)
+def bounded(shape: Shape, messages: bytes) -> Shape:
+    """`shape` with what only a look at every message finds; a strict estimate needs it."""
+    content = measure_content(messages)
+    return replace(shape, images=content.images, unbounded=shape.unbounded or content.unbounded)
 
 
 def _compacts(ask: Ask, body: bytes) -> bool:

@@ -21,7 +21,7 @@ from gateway.contract import TOOL_INPUT_DEPTH_MAX
 from gateway.core.decision import OBLIGATIONS, Decision, Limit, Obligation, Query, RuleReason, ToolCall, denied
 from gateway.errors import GatewayError, Reason
 from gateway.policy.bundle import Bundle, load_bundle
-from gateway.policy.data import Problem, merge_settings
+from gateway.policy.settings import Problem, merge_settings
 from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line
 from gateway.policy.loadcheck import check_bundle
 from gateway.policy.memo import Memo, key_builder
@@ -46,7 +46,7 @@ class EmbeddedEngine:
     """Decides queries with one policy set. A reload builds another one; the swap is one reference."""
 
     def __init__(self, bundle: Bundle, settings: Mapping[str, Any]) -> None:
-        """`settings` are whole: defaults merged with the configuration (`data.merge_settings`)."""
+        """`settings` are whole: defaults merged with the configuration (`settings.merge_settings`)."""
         data = json.dumps({"ringfence": {"settings": settings}}, sort_keys=True)
         self._revision = _revision(bundle, data)
         modules = _reads(bundle)
@@ -121,7 +121,7 @@ def load_engine(path: Path, settings: Mapping[str, Any], mode: str) -> EmbeddedE
 def is_too_deep(value: object, depth_max: int) -> bool:
     """Whether a JSON value is nested deeper than `depth_max`. No recursion."""
     level = [value]
-    for _ in range(depth_max + 1):
+    for _ in range(depth_max):
         level = [inner for one in level for inner in _members(one) if isinstance(inner, dict | list)]
         if not level:
             return False

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from gateway.policy.bundle import MAIN_FILE, Bundle
-from gateway.policy.data import Problem
+from gateway.policy.settings import Problem
 from gateway.policy.evaluator import build_evaluator, first_line, place_of
 from gateway.policy.reads import KINDS, ModuleReads, Place, RefPath, read_modules
 

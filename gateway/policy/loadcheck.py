@@ -16,7 +16,7 @@ import msgspec
 
 import gateway
 from gateway.policy.bundle import Bundle, load_bundle
-from gateway.policy.data import Problem, merge_settings
+from gateway.policy.settings import Problem, merge_settings, plain
 from gateway.policy.evaluator import build_evaluator, first_line
 from gateway.policy.inspection import inspect_bundle
 from gateway.policy.ruletests import RuleResult, run_rule_tests
@@ -79,7 +79,7 @@ def run_policy_tests(path: Path, settings: Mapping[str, Any]) -> PolicyReport:
 
 
 def _inspect_apart(bundle: Bundle, settings: Mapping[str, Any]) -> PolicyReport:
-    work = msgspec.json.encode(_Work(dict(bundle.files), dict(settings)))
+    work = msgspec.json.encode(_Work(dict(bundle.files), plain(settings)))
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "gateway.policy.loadcheck"],

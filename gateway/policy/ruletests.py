@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.core.decision import Query
 from gateway.policy.bundle import Bundle
-from gateway.policy.data import merge_settings
+from gateway.policy.settings import merge_settings
 from gateway.policy.evaluator import ENTRY_POINT, Evaluator, build_evaluator, first_line
 from gateway.policy.facts import classify, describe
 from gateway.policy.reads import read_modules

@@ -13,20 +13,23 @@ linear.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NoReturn
 
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
 from gateway.core.decision import Command
 from gateway.policy.feeds import FETCHERS, Feed, fed_words, printed, runs_text, written
-from gateway.policy.words import UNKNOWN, Field, Scope, expand, expand_each, expand_value, text_of
+from gateway.policy.words import OVERLONG, UNKNOWN, Field, Scope, expand, expand_each, expand_value, text_of
 from gateway.policy.wrappers import ASSIGNMENT, Line, unwrap
 
 TEXT_CHARS_MAX = 131_072
 """Longest line, with all the lines nested in it, that is read."""
+KEYWORDS_MAX = 4_000
+HEREDOCS_MAX = 64
+"""The grammar takes quadratic time on unclosed keywords and here-documents."""
 COMMANDS_MAX = 400
-NODES_MAX = 20_000
+NODES_MAX = 10_000
 DEPTH_MAX = 12
 """Deepest nesting of wrappers and lines within lines."""
 UNREADABLE = "unreadable: "
@@ -36,6 +39,7 @@ _COMMAND_VARIABLES = frozenset(
     {"EDITOR", "VISUAL", "PAGER", "GIT_EDITOR", "GIT_PAGER", "GIT_SSH_COMMAND", "GIT_SEQUENCE_EDITOR", "PROMPT_COMMAND"}
 )
 _MID_WORD_LINE_END = re.compile(r"(?<=[^\s\\])\\\n(?=\S)")
+_KEYWORDS = re.compile(r"\b(?:if|elif|then|case|for|while|until|do|select|function)\b")
 _SYMBOLIC = re.compile("-[a-zA-Z]*s[a-zA-Z]*|--symbolic")
 _BRACE_LIST = re.compile(r"\{([^{}\s]*,[^{}\s]*)\}")
 _LANGUAGE = Language(tree_sitter_bash.language())
@@ -99,15 +103,27 @@ class _Reader:
     def doubt(self, what: str) -> None:
         self.reading.unclear[what] = None
 
+    def stop(self, what: str) -> NoReturn:
+        self.doubt(UNREADABLE + what)
+        raise _Stop
+
+    def count(self, nodes: int) -> None:
+        self.reading.nodes += nodes
+        if self.reading.nodes > NODES_MAX:
+            self.stop("the line has too many parts")
+
     def line(self, text: str, scope: Scope, depth: int, feed: Feed | None = None) -> None:
         self.reading.text_chars += len(text)
         if self.reading.text_chars > TEXT_CHARS_MAX:
-            self.doubt(UNREADABLE + "the line is too long")
-            raise _Stop
+            self.stop("the line is too long")
+        if text.count("<<") > HEREDOCS_MAX or len(_KEYWORDS.findall(text)) > KEYWORDS_MAX:
+            self.stop("the line has too many parts")
         if depth > DEPTH_MAX:
             self.doubt(UNREADABLE + "nested too deeply")
             return
-        if text.replace(UNKNOWN, "").strip() != text.strip():
+        if OVERLONG in text:
+            self.doubt(UNREADABLE + "a word of the line is too long")
+        elif UNKNOWN in text:
             self.doubt("text run as a command is not wholly known")
         outer, self.depth = self.depth, depth
         source = re.sub(r"\$IFS(?![A-Za-z0-9_])", "${IFS}", text).replace("\r\n", "\n").replace("\x00", "")
@@ -126,10 +142,7 @@ class _Reader:
             self.salvage(source, scope)
 
     def visit(self, node: Node, scope: Scope, feed: Feed | None) -> None:
-        self.reading.nodes += 1
-        if self.reading.nodes > NODES_MAX:
-            self.doubt(UNREADABLE + "the line has too many parts")
-            raise _Stop
+        self.count(1)
         visitor = _VISITORS.get(node.type)
         if visitor is None:
             self.inside(node, scope, feed)
@@ -237,6 +250,7 @@ class _Reader:
         body = node.child_by_field_name("body")
         here = [child for child in node.children if child.type == "heredoc_redirect"]
         before = len(self.reading.found)
+        self.count(node.child_count)
         for child in here:
             feed = Feed(None, self.heredoc(child, scope))
         for child in node.children:
@@ -296,6 +310,7 @@ class _Reader:
     def simple(self, node: Node, scope: Scope, feed: Feed | None) -> None:
         words: list[Field] = []
         names: list[list[Field]] = []
+        self.count(node.child_count)
         before = len(self.reading.found)
         for child in node.children:
             match child.type:
@@ -325,8 +340,7 @@ class _Reader:
         if not words:
             return
         if len(self.reading.found) >= COMMANDS_MAX:
-            self.doubt(UNREADABLE + "too many commands")
-            raise _Stop
+            self.stop("too many commands")
         if given.depth > DEPTH_MAX:
             self.doubt(UNREADABLE + "nested too deeply")
             return

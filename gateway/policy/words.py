@@ -21,6 +21,11 @@ VALUES_MAX = 8
 WORD_CHARS_MAX = 16_384
 """Longest word that is looked into; longer is unknown."""
 
+VALUE_CHARS_MAX = 1_024
+"""Longest value kept of a variable, so that variables which double each other stay small."""
+OVERLONG = UNKNOWN * 2
+"""Stands for a word that was not looked into."""
+
 _QUOTED_BASE = 0xE000
 _SPECIAL = " \t\n*?[]{},~"
 _QUOTE = {ord(char): chr(_QUOTED_BASE + ord(char)) for char in _SPECIAL}
@@ -67,6 +72,7 @@ class Scope:
 
     def assign(self, name: str, values: tuple[str, ...]) -> None:
         """A variable may have any of the values it was ever given: branches are not followed."""
+        values = tuple(value if len(value) <= VALUE_CHARS_MAX else UNKNOWN for value in values)
         known = self.variables.get(name, ())
         if name in ("HOME", "PWD", "IFS"):
             known = ()
@@ -118,7 +124,7 @@ def _expand_braces(marked: str) -> list[str]:
 
 def _alternatives(node: Node, scope: Scope, *, quoted: bool) -> list[str]:
     if node.end_byte - node.start_byte > WORD_CHARS_MAX:
-        return [UNKNOWN]
+        return [OVERLONG]
     if node.type in ("concatenation", "command_name"):
         return _joined([_alternatives(child, scope, quoted=quoted) for child in node.children])
     if node.type in _EXPANSIONS:
@@ -146,8 +152,9 @@ def _joined(parts: list[list[str]]) -> list[str]:
     total = 1
     for part in parts:
         total *= max(1, len(part))
-    if total > ALTERNATIVES_MAX:
-        return [UNKNOWN]
+    longest = sum(max((len(one) for one in part), default=0) for part in parts)
+    if total > ALTERNATIVES_MAX or longest > WORD_CHARS_MAX:
+        return [OVERLONG]
     return ["".join(choice) for choice in itertools.product(*parts)]
 
 

@@ -323,3 +323,22 @@ async def test_every_request_and_decision_leaves_one_record(tmp_path: Path) -> N
         assert request["id"] == response.headers["x-ringfence-decision"]
         assert request["lineage"]["session"] == SESSION
         assert "curl x" not in (tmp_path / "audit.jsonl").read_text()
+
+
+async def test_estimate_reads_the_body_as_it_goes_upstream(tmp_path: Path) -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}
+    sections = {
+        "aliases": {"o": "claude-opus-5-5"},
+        "policy": {"settings": {"models": {"allow": ["claude-*", "o"]}}},
+        "budgets": STRICT_DOLLAR,
+    }
+    async with (
+        ScriptedUpstream(lambda _: stream_answer([text_block("x")])) as upstream,
+        serving(tmp_path, upstream.base_url, **sections) as gateway,
+    ):
+        statuses: list[int] = []
+        for content in ("plain", [image]):
+            body = request_body({"role": "user", "content": content}, model="o", max_tokens=10)
+            async with gateway.post(body) as response:
+                statuses.append(response.status)
+        assert statuses == [200, 429]

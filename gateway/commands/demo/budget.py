@@ -27,7 +27,7 @@ WATCH_SECONDS = 0.02
 
 async def play_budget(stage: Stage, narrator: Narrator) -> Scene:
     """50 sessions of one team ask at the same moment."""
-    title = f"A ${RESEARCH_CAP_USD:.2f} budget that holds under {REQUESTS} parallel requests of $0.30"
+    title = f"${RESEARCH_CAP_USD:.2f} holds under {REQUESTS} x $0.30"
     narrator.scene(4, title)
     narrator.tell("you", f"{PROMPT} ({REQUESTS} sessions of team {RESEARCH_TEAM}, all at once)", "bold")
     sessions = [str(uuid4()) for _ in range(REQUESTS)]

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from gateway.commands.demo.narration import Narrator
 from gateway.commands.demo.player import Call, Ending, Part
+from gateway.commands.demo.workspace import AGENT_TOOL
 from gateway.commands.output import EXIT_USAGE, CommandFailed
 from gateway.config.values import is_loopback
 from gateway.contract import MAIN_AGENT
@@ -23,6 +24,8 @@ from gateway.contract import MAIN_AGENT
 CLIENT_VARIABLE = "RINGFENCE_CLIENT"
 MODEL = "claude-opus-4-8"
 RUN_SECONDS_MAX = 120.0
+SYNTHETIC_MODEL = "<synthetic>"
+"""Of messages that the client writes itself, such as an error, which its result says again."""
 LINE_BYTES_MAX = 16 * 1024 * 1024
 """Longest line of the client's output: a line carries a whole message."""
 
@@ -101,6 +104,8 @@ class ClaudeCode:
         return QUIET | {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home),
+            "TMPDIR": str(self.home),
+            "CLAUDE_CODE_TMPDIR": str(self.home),
             "ANTHROPIC_BASE_URL": self.url,
             "ANTHROPIC_AUTH_TOKEN": self.credential,
         }
@@ -118,21 +123,32 @@ class Listener:
         """One line; what is no JSON object or means nothing here is passed over."""
         with contextlib.suppress(ValueError):
             said = _mapping(json.loads(line))
-            if said.get("type") == "assistant":
+            if said.get("type") == "result":
+                self._result(said)
+            elif _mapping(said.get("message")).get("model") != SYNTHETIC_MODEL:
                 who = self._agents.get(str(said.get("parent_tool_use_id")), MAIN_AGENT)
                 for block in _blocks(said):
-                    self._block(who, block)
-            elif said.get("type") == "result":
-                self._result(said)
+                    self._block(who, block, said=said.get("type") == "assistant")
 
-    def _block(self, who: str, block: dict[str, Any]) -> None:
-        if block.get("type") == "text":
+    def _block(self, who: str, block: dict[str, Any], *, said: bool) -> None:
+        """`said`: by an agent; else it is what an agent was sent, of which only results of agents are told."""
+        if block.get("type") == "text" and said:
             self._narrator.tell(who, str(block.get("text")))
         elif block.get("type") == "tool_use":
             tool, tool_input = str(block.get("name")), _mapping(block.get("input"))
-            self._agents[str(block.get("id"))] = str(tool_input.get("description") or tool)
+            if tool == AGENT_TOOL:
+                self._agents[str(block.get("id"))] = str(tool_input.get("description"))
             self.ending.calls.append(Call(tool, tool_input))
             self._narrator.call(who, tool, tool_input)
+        elif block.get("type") == "tool_result" and block.get("tool_use_id") in self._agents:
+            self._report(self._agents[str(block.get("tool_use_id"))], block)
+
+    def _report(self, agent: str, block: dict[str, Any]) -> None:
+        """What a refused agent says is the refusal; any other report is wrapped in the client's own words, so left out."""
+        if block.get("is_error") is True:
+            self._narrator.tell(agent, f"REFUSED  {str(block.get('content')).partition(';')[0]}", "bold red")
+        else:
+            self._narrator.tell(agent, "has reported")
 
     def _result(self, said: dict[str, Any]) -> None:
         text = str(said.get("result") or "")

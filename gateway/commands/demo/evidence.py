@@ -71,6 +71,7 @@ class Figures:
 
     requests: int
     tool_calls: int
+    asked: int
     allowed: int
     denied: int
     why: dict[str, int]
@@ -131,6 +132,7 @@ def figures(trail: Trail, limit: LimitRow) -> Figures:
     return Figures(
         requests=len(trail.requests),
         tool_calls=len(calls),
+        asked=len(trail.requests) + len(calls),
         allowed=len(trail.requests) + len(calls) - len(refused) - len(denied),
         denied=len(refused) + len(denied),
         why=dict(why),

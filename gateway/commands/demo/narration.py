@@ -11,11 +11,11 @@ from rich.text import Text
 from gateway.commands.output import plain
 from gateway.contract import DENIED_TOOL
 
-WHO_CHARS = 12
+WHO_CHARS = 15
 TEXT_CHARS_MAX = 600
 """Longer texts of agents and refusals are cut: the demo shows that they came, not all they say."""
 PLAIN_WIDTH = 140
-"""Width of a line where nobody has a terminal."""
+"""Width of tables where nobody has a terminal; lines are not wrapped there."""
 
 _SUBJECTS = ("file_path", "command", "description", "path", "pattern")
 
@@ -43,12 +43,15 @@ class Narrator:
     def tell(self, who: str, text: str, style: str = "") -> None:
         """One step: who did what."""
         shown = text.strip() if len(text) <= TEXT_CHARS_MAX else text[:TEXT_CHARS_MAX].strip() + " ..."
+        lines = [plain(line) for line in shown.splitlines()]
+        if not self._console.is_terminal:
+            for number, line in enumerate(lines):
+                self._console.print(f"{who if number == 0 else '':<{WHO_CHARS}} {line}", soft_wrap=True, markup=False)
+            return
         row = Table.grid(padding=(0, 1))
         row.add_column(width=WHO_CHARS)
         row.add_column(overflow="fold")
-        body = Text("\n").join(plain(line) for line in shown.splitlines())
-        body.stylize(style)
-        row.add_row(Text(who, style="dim"), body)
+        row.add_row(Text(who, style="dim"), Text("\n", style=style).join(lines))
         self._console.print(row)
 
     def call(self, who: str, tool: str, tool_input: Mapping[str, Any]) -> None:

@@ -64,20 +64,20 @@ async def _play(folder: Path, narrator: Narrator, pace: str, client: Path | None
 
 
 async def _play_all(folder: Path, narrator: Narrator, pace: str, client: Path | None) -> list[Scene]:
-    narrator.tell("set-up", "ringfence serve, with the simulated backend on free loopback ports ...")
+    narrator.tell("set-up", "$ ringfence serve --config ringfence.yaml", "yellow")
     began = time.monotonic()
     async with open_stage(folder, PACES[pace]) as stage:
-        narrator.tell("", f"ready at {stage.url} after {time.monotonic() - began:.1f} s, policies tested")
-        await stage.create_credential(OPERATOR, operator=True)
-        for user in (DEVELOPER, RESEARCHER):
-            await stage.create_credential(user)
-        narrator.tell("", f"ringfence credentials create: {', '.join(stage.secrets)}")
+        seconds = time.monotonic() - began
+        narrator.tell("", f"ready after {seconds:.1f} s at {stage.url}, a simulated model behind it, policies checked")
+        for user in (OPERATOR, DEVELOPER, RESEARCHER):
+            narrator.tell("", f"$ ringfence credentials create {user}-demo --user {user}", "yellow")
+            await stage.create_credential(user, operator=user == OPERATOR)
         async with open_client(stage.url, stage.secrets[DEVELOPER]) as sdk:
             return await _play_scenes(stage, narrator, _player(stage, narrator, sdk, client), PACES[pace].pause_seconds)
 
 
 async def _play_scenes(stage: Stage, narrator: Narrator, player: Player, pause_seconds: float) -> list[Scene]:
-    narrator.tell("", f"{player.name} is the client")
+    narrator.tell("", f"the client is {player.name}")
     scenes: list[Scene] = []
     for play in (play_edit, play_denial, play_fanout):
         scenes.append(await play(stage, player, narrator))

@@ -30,6 +30,7 @@ class Scene:
 
     number: int
     title: str
+    """Short: it stands in a table."""
     client: str
     figures: Figures
     checks: tuple[Check, ...]
@@ -37,7 +38,7 @@ class Scene:
 
 async def play_edit(stage: Stage, player: Player, narrator: Narrator) -> Scene:
     """A session that reads a file and edits it."""
-    title = "A session that reads and edits a file"
+    title = "A session reads and edits"
     narrator.scene(1, title)
     part = Part(str(uuid4()), stage.workspace("edit"))
     file = part.workspace / "greeting.txt"
@@ -60,7 +61,7 @@ async def play_edit(stage: Stage, player: Player, narrator: Narrator) -> Scene:
 
 async def play_denial(stage: Stage, player: Player, narrator: Narrator) -> Scene:
     """A call that policy denies, and the agent going on."""
-    title = "A call that is denied, and the agent going on"
+    title = "A call is denied, the agent goes on"
     narrator.scene(2, title)
     part = Part(str(uuid4()), stage.workspace("denial"))
     (part.workspace / "notes.txt").write_text("Lint before you commit.\n")
@@ -78,7 +79,7 @@ def denial_checks(ending: Ending, trail: Trail, part: Part) -> tuple[Check, ...]
     stand_ins = [call.input.get("decision") for call in ending.calls if call.tool == DENIED_TOOL]
     recorded = [call.decision for call in trail.calls if not call.allowed]
     ran = (part.workspace / INSTALL_MARK).exists()
-    restored = [request.restored_denials for request in trail.requests]
+    later = [request.restored_denials > 0 for request in trail.requests[1:]]
     return (
         Check(
             "the command was denied by a rule", any("shell/pipe_to_shell" in each for each in denied), _said(decided)
@@ -91,14 +92,16 @@ def denial_checks(ending: Ending, trail: Trail, part: Part) -> tuple[Check, ...]
             ending.text.partition("\n")[0] or str(ending.refusal),
         ),
         Check(
-            "the model's own call stands in its history again", restored[:1] == [0] and all(restored[1:]), str(restored)
+            "the model sees its own call and the reason in its history",
+            bool(later) and all(later),
+            f"in {sum(later)} of {len(later)} later requests",
         ),
     )
 
 
 async def play_fanout(stage: Stage, player: Player, narrator: Narrator) -> Scene:
     """Wave after wave of agents until a fuse ends it; a named person replaces the fuse."""
-    title = f"A fan-out that a fuse ends after {AGENTS_MAX} agents"
+    title = f"A fuse ends a fan-out at {AGENTS_MAX} agents"
     narrator.scene(3, title)
     part = Part(str(uuid4()), stage.workspace("fanout"))
     ending = await _ask(player, narrator, AUDIT_PROMPT, part)
@@ -118,7 +121,7 @@ def fuse_checks(trail: Trail, blown: FuseRow | None, ending: Ending) -> tuple[Ch
     causes = {request.reason for request in trail.requests if not request.completed}
     main = [request.reason for request in trail.requests if request.agent == MAIN_AGENT]
     state = f"{blown.meter} {blown.state}, {blown.value} of {blown.limit}" if blown is not None else "no fuse blew"
-    counted = f"{len(worked)} worked, refused were {', '.join(sorted(refused)) or 'none'}"
+    counted = f"{len(worked)} worked, refused: {', '.join(sorted(refused)) or 'none'}"
     return (
         Check("the fuse blew", blown is not None and blown.state == "blown", state),
         Check(
@@ -129,7 +132,7 @@ def fuse_checks(trail: Trail, blown: FuseRow | None, ending: Ending) -> tuple[Ch
         Check(
             "it stopped the main agent too",
             main[-1:] == [Reason.FUSE_BLOWN] and ending.refusal is not None,
-            (ending.refusal or "it was not refused").partition(":")[0],
+            f"its last request ended with {main[-1] if main else 'nothing'}",
         ),
     )
 

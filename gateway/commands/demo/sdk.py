@@ -111,12 +111,12 @@ class SdkAgent:
     async def _sub_agent(self, talk: Conversation, asked: dict[str, Any]) -> str:
         """A refused agent reports the refusal, as Claude Code's agents do, and its main agent goes on."""
         prompt = str(asked.get("prompt"))
-        agent = f"a{secrets.token_hex(8)}"
-        under = Conversation(talk.part, agent, agent[:9], talk.ending, [{"role": "user", "content": prompt}])
+        label, agent = str(asked.get("description")), f"a{secrets.token_hex(8)}"
+        under = Conversation(talk.part, agent, label, talk.ending, [{"role": "user", "content": prompt}])
         try:
             return await self._work(under)
         except anthropic.APIStatusError as error:
-            self._narrator.tell(under.label, f"REFUSED  {asked.get('description')}: {refusal_of(error)}", "bold red")
+            self._narrator.tell(under.label, f"REFUSED  {refusal_of(error).partition(';')[0]}", "bold red")
             return f"The agent ended early: {refusal_of(error)}"
 
 
@@ -135,4 +135,4 @@ def refusal_of(error: anthropic.APIStatusError) -> str:
 
 
 def _fields(call: ToolUseBlock) -> dict[str, Any]:
-    return cast("dict[str, Any]", call.input) if isinstance(call.input, dict) else {}
+    return dict(call.input)

@@ -12,7 +12,6 @@ from gateway.core.body import (
     field_edit,
     find_workspace,
     first_words,
-    has_unbounded_input,
     latest_messages,
     members,
     peek,
@@ -157,20 +156,6 @@ def test_first_words_do_not_depend_on_how_content_is_written() -> None:
     as_text = b'[{"role":"user","content":"hello"}]'
     as_blocks = b'[{"role":"user","content":[{"type":"text","text":"hello","cache_control":{"type":"ephemeral"}}]}]'
     assert first_words(as_text) == first_words(as_blocks) == "hello"
-
-
-@pytest.mark.parametrize(
-    ("raw", "unbounded"),
-    [
-        (b'{"source":{"type":"url","url":"http://x"}}', True),
-        (b'{"source":{"type": "file"}}', True),
-        (b'{"source":{"type":"\\u0075rl"}}', True),
-        (b'{"text":"\\u001b[0m"}', False),
-        (b'{"properties":{"url":{"type":"string"}}}', False),
-    ],
-)
-def test_input_of_unknown_size_is_seen(raw: bytes, unbounded: bool) -> None:
-    assert has_unbounded_input(raw) is unbounded
 
 
 def test_workspace_is_taken_from_system_before_messages() -> None:

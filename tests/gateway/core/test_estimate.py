@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gateway
-from gateway.core.body import peek
+from gateway.core.body import messages_of, peek
 from gateway.core.estimate import (
     MODELS_MAX,
     PROMPT_OVERHEAD_TOKENS,
@@ -39,7 +39,8 @@ OPUS = price_of("claude-opus-5-5")
 
 
 def shape(body: bytes) -> Shape:
-    return bounded(shape_of(peek(body), body), body)
+    ask = peek(body)
+    return bounded(shape_of(ask, body), messages_of(body, ask))
 
 
 def test_worst_case_is_one_token_per_byte_written_to_the_dear_cache_and_all_of_max_tokens() -> None:

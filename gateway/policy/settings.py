@@ -50,9 +50,25 @@ def merge_settings(bundle: Bundle, settings: Mapping[str, Any]) -> tuple[dict[st
     defaults, problems = parse_defaults(bundle)
     if problems:
         return defaults, problems
-    merged = _merge(defaults, settings, "", problems)
+    defaults = cast("dict[str, Any]", plain(defaults))
+    merged = _merge(defaults, plain(settings), "", problems)
     _check_modes(merged, bundle.rules, problems)
     return merged, problems
+
+
+def plain(value: Any) -> Any:
+    """A copy of dicts, lists and plain values only. YAML reads `off` as false: as a mode it is meant as `off`."""
+    if isinstance(value, Mapping):
+        copied = {str(key): plain(inner) for key, inner in cast("Mapping[object, Any]", value).items()}
+        modes = copied.get("modes")
+        if isinstance(modes, dict):
+            copied["modes"] = {rule: _off(mode) for rule, mode in cast("dict[str, object]", modes).items()}
+        return copied
+    return [plain(inner) for inner in cast("list[Any]", value)] if isinstance(value, list | tuple) else value
+
+
+def _off(mode: object) -> object:
+    return "off" if mode is False else mode
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: str, problems: list[Problem]) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""What of a prompt the body's bytes do not bound: content that is only named, and images. Reads every message once.
+
+Only a strict estimate needs it. What cannot be told counts as unbounded: a block of a type that is not known here, a
+shape that the Messages API does not have.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+
+_IN_FULL = frozenset(
+    {
+        "text",
+        "thinking",
+        "redacted_thinking",
+        "tool_use",
+        "server_tool_use",
+        "mcp_tool_use",
+        "tool_reference",
+        "search_result",
+        "fallback",
+    }
+)
+"""Block types whose content stands in the body."""
+_IN_FULL_SOURCES = frozenset({"text", "content"})
+
+
+class _Source(msgspec.Struct):
+    type: str = ""
+
+
+class _Block(msgspec.Struct):
+    type: str = ""
+    source: _Source | None = None
+    content: "str | list[_Block] | None" = None
+
+
+class _Message(msgspec.Struct):
+    content: str | list[_Block] = ""
+
+
+_messages = msgspec.json.Decoder(list[_Message])
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """`unbounded`: the prompt may be longer than its bytes tell. `images`: how many stand in the body."""
+
+    images: int = 0
+    unbounded: bool = False
+
+
+def measure_content(messages: bytes) -> Content:
+    """Look at every content block of a raw `messages` array."""
+    try:
+        entries = _messages.decode(messages)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return Content(unbounded=True)
+    images = 0
+    waiting = [entry.content for entry in entries]
+    while waiting:
+        content = waiting.pop()
+        for block in content if isinstance(content, list) else ():
+            if block.type in _IN_FULL:
+                continue
+            if block.type == "tool_result":
+                waiting.append(block.content or "")
+            elif block.type == "image" and block.source is not None and block.source.type == "base64":
+                images += 1
+            elif block.type != "document" or block.source is None or block.source.type not in _IN_FULL_SOURCES:
+                return Content(images, unbounded=True)
+    return Content(images)
