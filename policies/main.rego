@@ -32,9 +32,9 @@ shadow := [{"rule": one.rule, "message": one.message} | some one in found; one.m
 # Evaluated once: everything below reads it.
 evaluated := data.ringfence.rules
 
-obligations := [one | some one in evaluated[_][_].obligations]
+obligations := [one | some one in object.get(evaluated[_][_], "obligations", [])]
 
-limits := [one | some one in evaluated[_][_].limits]
+limits := [one | some one in object.get(evaluated[_][_], "limits", [])]
 
 # A rule is named by its folder, so that its name cannot drift.
 found contains {"rule": rule, "message": message, "mode": mode(rule)} if {

@@ -1,1 +1,1 @@
-"""Pure: parsing, gate, ledger arithmetic, fuses, routing. No I/O, no clock, no dice; standard library and msgspec only."""
+"""Pure: parsing, gate, ledger arithmetic, fuses, routing. No I/O, no clock, no dice; stdlib and msgspec only."""

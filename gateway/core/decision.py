@@ -135,7 +135,7 @@ class ScriptProfile(msgspec.Struct, frozen=True):
     agent_calls: int = 0
     """Call sites of `agent(...)`."""
     fan_out: int | None = 0
-    """Largest number of agents that the literals of the script can start; None when a loop or array has no visible bound."""
+    """Most agents that the literals of the script can start; None when a loop or array has no visible bound."""
     models: tuple[str, ...] = ()
     agent_types: tuple[str, ...] = ()
     isolations: tuple[str, ...] = ()

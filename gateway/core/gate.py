@@ -41,7 +41,7 @@ from gateway.core.calls import (
 )
 from gateway.core.denial import Denial, denial_text, denied_input
 from gateway.core.messages import Tap
-from gateway.core.sse import Frame, Framing, TextRun
+from gateway.core.sse import Frame, Framing, InputRun, TextRun
 from gateway.core.strict import (
     JsonObject,
     block_index,
@@ -49,7 +49,6 @@ from gateway.core.strict import (
     object_member,
     parse_input,
     read_event,
-    read_input_delta,
     string_member,
 )
 from gateway.errors import GatewayError
@@ -80,15 +79,15 @@ class _Held:
     size: int = 0
     problem: str | None = None
 
-    def add(self, frame: Frame, part: str = "") -> None:
-        self.size += len(frame.raw)
+    def add(self, raw: bytes, part: str = "") -> None:
+        self.size += len(raw)
         if self.size > HELD_BYTES_MAX:
             self.problem = TOO_LARGE
             self.frames.clear()
             self.parts.clear()
             self.block = {"type": "tool_use", "id": self.block["id"], "name": self.block["name"]}
             return
-        self.frames.append(frame.raw)
+        self.frames.append(raw)
         if part:
             self.parts.append(part)
 
@@ -209,14 +208,17 @@ class StreamGate:
         self._waiting = None
         return held
 
-    def _incoming(self) -> Iterator[Frame | TextRun]:
+    def _incoming(self) -> Iterator[Frame | TextRun | InputRun]:
+        framing = self._framing
         while True:
-            item = (self._framing.text_run() if self._held is None else None) or self._framing.next_frame()
+            held = self._held
+            run = framing.text_run() if held is None else framing.input_run(held.index)
+            item = run or framing.next_frame()
             if item is None:
                 return
             yield item
 
-    def _pieces(self, incoming: Iterator[Frame | TextRun]) -> Iterator[bytes | HeldCall]:
+    def _pieces(self, incoming: Iterator[Frame | TextRun | InputRun]) -> Iterator[bytes | HeldCall]:
         """Passing frames joined into as few writes as the order allows."""
         passing: list[bytes] = []
         try:
@@ -224,6 +226,9 @@ class StreamGate:
                 if isinstance(item, TextRun):
                     self._tap.add_output(item.chars)
                     passing.append(item.raw)
+                    continue
+                if isinstance(item, InputRun):
+                    self._collect(item)
                     continue
                 outcome = self._judge(item)
                 if isinstance(outcome, bytes):
@@ -242,13 +247,13 @@ class StreamGate:
         if passing:
             yield b"".join(passing)
 
+    def _collect(self, run: InputRun) -> None:
+        assert self._held is not None
+        self._tap.add_output(len(run.text))
+        self._held.add(run.raw, run.text)
+
     def _judge(self, frame: Frame) -> bytes | HeldCall | None:
         """What becomes of one event: its bytes to pass, a call to decide, or None while held."""
-        held = self._held
-        if held is not None and (part := read_input_delta(frame)) is not None and part[0] == held.index:
-            self._tap.add_output(len(part[1]))
-            held.add(frame, part[1])
-            return None
         kind, event = read_event(frame)
         self._tap.observe(kind, event)
         match kind:
@@ -261,7 +266,7 @@ class StreamGate:
             case "message_start":
                 return self._start(frame, event)
             case "message_delta" | "message_stop":
-                if held is not None:
+                if self._held is not None:
                     raise broke("ended its message inside a tool call")
                 self._ended = self._ended or kind == "message_stop"
                 return frame.raw if kind == "message_stop" else self._conclude(frame, event)
@@ -295,7 +300,7 @@ class StreamGate:
             raise broke("sent two tool calls with one id")
         self._ids.add(call_id)
         self._held = _Held(index, block)
-        self._held.add(frame)
+        self._held.add(frame.raw)
         return None
 
     def _extend(self, frame: Frame, event: JsonObject) -> bytes | None:
@@ -307,7 +312,7 @@ class StreamGate:
             if not isinstance(part, str):
                 self._held.problem = self._held.problem or "the call holds a delta of an unknown kind"
                 part = ""
-            self._held.add(frame, part)
+            self._held.add(frame.raw, part)
             return None
         if index not in self._open and kind not in ("text_delta", "thinking_delta"):
             raise broke("sent a delta for a content block that is not open")
@@ -317,7 +322,7 @@ class StreamGate:
         index = block_index(event)
         held = self._held
         if held is not None and index == held.index:
-            held.add(frame)
+            held.add(frame.raw)
             call = held.call()
             self._held = None
             self._waiting = (call, held)

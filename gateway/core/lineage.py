@@ -59,7 +59,7 @@ class Used:
     total_tokens: int = 0
     cost_nanousd: int = 0
 
-    def meters(self) -> dict[str, int]:
+    def meters(self, seconds: int, depth: int) -> dict[str, int]:
         """By the names that policies and fuses use."""
         return {
             "requests": self.requests,
@@ -67,6 +67,8 @@ class Used:
             "output_tokens": self.output_tokens,
             "total_tokens": self.total_tokens,
             "cost": self.cost_nanousd,
+            "seconds": seconds,
+            "depth": depth,
         }
 
 
@@ -101,7 +103,7 @@ class AgentNode:
 
     def meters(self, now_ms: int) -> dict[str, int]:
         """What this agent has used, by meter name."""
-        return self.used.meters() | {"seconds": (now_ms - self.first_seen_ms) // 1000, "depth": self.depth}
+        return self.used.meters((now_ms - self.first_seen_ms) // 1000, self.depth)
 
     def begin(self, now_ms: int) -> None:
         """A request of this agent starts."""
@@ -181,12 +183,10 @@ class SessionNode:
 
     def meters(self, now_ms: int) -> dict[str, int]:
         """Sums over the agents, and the shape of the tree."""
-        return self.used.meters() | {
-            "seconds": (now_ms - self.first_seen_ms) // 1000,
-            "agents": self.spawned(),
-            "active_agents": self.active(now_ms),
-            "depth": self.deepest,
-        }
+        meters = self.used.meters((now_ms - self.first_seen_ms) // 1000, self.deepest)
+        meters["agents"] = self.spawned()
+        meters["active_agents"] = self.active(now_ms)
+        return meters
 
     def expect(self, spawn: PendingSpawn) -> None:
         """Remember a spawn that was allowed; the oldest is forgotten when too many wait."""

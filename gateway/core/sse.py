@@ -6,8 +6,8 @@ mark at the start of every line) the stream is refused: what is decided must be 
 
 A CR at the end of what has arrived may be half of a CRLF, so an event ended by bare CRs is complete one byte later.
 
-`text_run` is the one shortcut: text deltas written exactly as the API writes them are recognised whole in C. The
-pattern covers every byte of each frame, strings included, so nothing else can hide in a run.
+`text_run` and `input_run` are the shortcuts: deltas written exactly as the API writes them are recognised whole in C.
+The patterns cover every byte of each frame, strings included, so nothing else can hide in a run.
 """
 
 import re
@@ -42,6 +42,15 @@ _plain_frame = re.compile(rb"event: ([^\r\n]*+)\ndata: ([^\r\n]*+)\n\n")
 _text_head = re.compile(_TEXT_HEAD)
 _text_frame = re.compile(_TEXT_FRAME)
 _text_frames = re.compile(rb"(?:%b){1,%d}+" % (_TEXT_FRAME, RUN_FRAMES_MAX))
+_INPUT_FRAME = (
+    rb'event: content_block_delta\ndata: \{"type": ?"content_block_delta", ?"index": ?(?:0|[1-9][0-9]{0,8}), ?'
+    rb'"delta": ?\{"type": ?"input_json_delta", ?"partial_json": ?"' + JSON_STRING + rb'"\} *\}\n\n'
+)
+_input_frames = re.compile(rb"(?:%b){1,%d}+" % (_INPUT_FRAME, RUN_FRAMES_MAX))
+_input_bodies = re.compile(
+    rb'"content_block_delta", ?"index": ?([0-9]+), ?"delta": ?\{"type": ?"input_json_delta", ?"partial_json": ?"'
+    rb"(" + JSON_STRING + rb')"\} *\}\n'
+)
 _text_bodies = re.compile(rb'"(?:text|thinking)": ?"([^"\\]*+(?:\\.[^"\\]*+)*+)"\} *\}\n')
 
 
@@ -63,6 +72,14 @@ class TextRun(msgspec.Struct, frozen=True, gc=False):
     """Characters of text, an escape counted as it is written."""
 
 
+class InputRun(msgspec.Struct, frozen=True, gc=False):
+    """Consecutive pieces of one tool call's input."""
+
+    raw: bytes
+    text: str
+    """The pieces joined."""
+
+
 class Framing(Protocol):
     """How events are laid out in a byte stream. `push`, then take runs and frames until there is none."""
 
@@ -72,6 +89,10 @@ class Framing(Protocol):
 
     def text_run(self) -> TextRun | None:
         """The text deltas that come next, when recognised as such; None says nothing about what comes next."""
+        ...
+
+    def input_run(self, index: int) -> InputRun | None:
+        """The pieces of input of block `index` that come next, when recognised as such; None says nothing."""
         ...
 
     def next_frame(self) -> Frame | None:
@@ -135,6 +156,27 @@ class SseDecoder:
             self._first = False
             return TextRun(raw, chars)
         return None
+
+    def input_run(self, index: int) -> InputRun | None:
+        """The pieces of input at the front, if they are written as the API writes them, all of block `index`.
+
+        A piece with an escape by number is left to `next_frame`: the next must not complete half a surrogate pair.
+        """
+        found = _input_frames.match(self._buffer, self._at)
+        if found is None or len(found[0]) > EVENT_BYTES_MAX:
+            return None
+        raw = found[0]
+        pieces = _input_bodies.findall(raw)
+        joined = b"".join([piece for _, piece in pieces])
+        if b"\\u" in joined or any(int(each) != index for each, _ in pieces):
+            return None
+        try:
+            text = msgspec.json.decode(b'"%b"' % joined, type=str) if b"\\" in joined else joined.decode()
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+        self._at = found.end()
+        self._first = False
+        return InputRun(raw, text)
 
     def next_frame(self) -> Frame | None:
         """The next complete event. Raises GatewayError(UPSTREAM_BROKE)."""

@@ -5,12 +5,11 @@ surrogates and broken UTF-8, and clients differ on whether an event's name or it
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from gateway.contract import TOOL_INPUT_DEPTH_MAX
-from gateway.core.sse import JSON_STRING, Frame
+from gateway.core.sse import Frame
 from gateway.errors import GatewayError, Reason
 
 _ACTING = frozenset(
@@ -18,11 +17,6 @@ _ACTING = frozenset(
 )
 _STRUCTURAL = frozenset("type index content_block delta message content id name input partial_json stop_reason".split())
 _UNSPELLABLE = "the input holds a number or character that has no JSON spelling"
-
-_input_delta = re.compile(
-    rb'\{"type": ?"content_block_delta", ?"index": ?(0|[1-9][0-9]{0,8}), ?'
-    rb'"delta": ?\{"type": ?"input_json_delta", ?"partial_json": ?"(' + JSON_STRING + rb')"\} *\}'
-)
 
 JsonObject = dict[str, Any]
 
@@ -128,20 +122,6 @@ def read_event(frame: Frame) -> tuple[str, JsonObject]:
     if name and name != kind and (name in _ACTING or kind in _ACTING):
         raise broke(f"sent an event named '{name[:40]}' that says it is '{kind[:40]}'")
     return ("error" if name == "error" else kind or name), event
-
-
-def read_input_delta(frame: Frame) -> tuple[int, str] | None:
-    """Index and text of an input_json_delta written as the API writes it; the shortcut for the most frequent event of a
-    tool call. None says nothing: `read_event` then tells.
-    """
-    found = _input_delta.fullmatch(frame.data) if frame.event == b"content_block_delta" else None
-    if found is None:
-        return None
-    try:
-        text = found[2].decode()
-        return int(found[1]), decode_strictly(f'"{text}"') if "\\" in text else text
-    except ValueError:
-        return None
 
 
 def object_member(event: JsonObject, name: str) -> JsonObject:

@@ -27,7 +27,7 @@ def _words(text: str) -> frozenset[str]:
 _READS = _words(
     "cat tac less more most head tail cut sort uniq wc nl od xxd hexdump hd strings base64 base32 diff cmp comm "
     "join paste fold fmt column rev bat batcat view vim vi nvim nano emacs code pr zcat zless gunzip bunzip2 "
-    "xzcat gzip md5sum sha1sum sha256sum shasum cksum source . iconv expand split csplit gpg openssl age dos2unix "
+    "xzcat gzip md5sum sha1sum sha256sum shasum cksum source . iconv expand split csplit gpg age dos2unix "
     "tee rsync pbcopy xclip glow pygmentize"
 )
 _PATTERN_FIRST = _words("grep egrep fgrep zgrep rg ag ack sed awk gawk mawk nawk jq yq perl")
@@ -92,11 +92,19 @@ def operands(arguments: Sequence[str], valued: frozenset[str] = frozenset()) -> 
         if word == "--":
             out.extend(rest)
         elif word.startswith("-") and len(word) > 1:
-            if word in valued:
+            if takes_next(word, valued):
                 next(rest, None)
         else:
             out.append(word)
     return out
+
+
+def takes_next(word: str, valued: frozenset[str]) -> bool:
+    """Whether an option takes the next word; short ones may be run together, `-so`, and hold their value, `-XPOST`."""
+    if word in valued or word.startswith("--"):
+        return word in valued
+    first = next((index for index, letter in enumerate(word[1:], 1) if f"-{letter}" in valued), 0)
+    return first == len(word) - 1 and first > 0
 
 
 def _file_effects(program: str, arguments: Sequence[str]) -> Iterator[Effect]:
@@ -108,7 +116,8 @@ def _file_effects(program: str, arguments: Sequence[str]) -> Iterator[Effect]:
         names = operands(arguments, _words("-m -s -r -d -t --mode --size --reference --date"))
         yield from (Effect("write", name) for name in names[program in _OWN_FIRST and _mode_is_operand(arguments) :])
     elif program in _READS:
-        yield from (Effect("read", name) for name in operands(arguments, _HEAD_VALUED) if not name.startswith("+"))
+        valued = _HEAD_VALUED | {"-o"} if program == "sort" else _HEAD_VALUED
+        yield from (Effect("read", name) for name in operands(arguments, valued) if not name.startswith("+"))
         yield from _output_option(program, arguments)
     elif program in _SPECIAL:
         yield from _SPECIAL[program](arguments)
@@ -179,7 +188,7 @@ def _pattern_first(program: str, arguments: Sequence[str]) -> Iterator[Effect]:
 def _values(arguments: Sequence[str], *options: str) -> Iterator[str]:
     for index, word in enumerate(arguments):
         for option in options:
-            if word == option and index + 1 < len(arguments):
+            if (word == option or _ends_cluster(word, option)) and index + 1 < len(arguments):
                 yield arguments[index + 1]
             elif option.startswith("--") and word.startswith(option + "="):
                 yield word[len(option) + 1 :]
@@ -187,14 +196,15 @@ def _values(arguments: Sequence[str], *options: str) -> Iterator[str]:
                 yield word[2:]
 
 
+def _ends_cluster(word: str, option: str) -> bool:
+    return len(option) == 2 and re.fullmatch(f"-[a-z]+{option[1]}", word) is not None
+
+
 def _output_option(program: str, arguments: Sequence[str]) -> Iterator[Effect]:
     if program in ("sort", "gpg", "age"):
         yield from (Effect("write", name) for name in _values(arguments, "-o", "--output"))
     if program == "tee":
         yield from (Effect("write", name) for name in operands(arguments))
-    if program == "openssl":
-        yield from (Effect("read", name) for name in _following(arguments, "-in", "-inkey", "-key"))
-        yield from (Effect("write", name) for name in _following(arguments, "-out", "-keyout"))
 
 
 def _following(arguments: Sequence[str], *options: str) -> Iterator[str]:
@@ -226,6 +236,11 @@ def _wget(arguments: Sequence[str]) -> Iterator[Effect]:
     yield from (Effect("read", name) for name in _values(arguments, "--post-file", "--body-file", "-i", "--input-file"))
 
 
+def _openssl(arguments: Sequence[str]) -> Iterator[Effect]:
+    yield from (Effect("read", name) for name in _following(arguments, "-in", "-inkey", "-key"))
+    yield from (Effect("write", name) for name in _following(arguments, "-out", "-keyout"))
+
+
 def _dd(arguments: Sequence[str]) -> Iterator[Effect]:
     for word in arguments:
         if word.startswith("if="):
@@ -235,16 +250,15 @@ def _dd(arguments: Sequence[str]) -> Iterator[Effect]:
 
 
 def _archive(arguments: Sequence[str]) -> Iterator[Effect]:
-    first = arguments[0] if arguments else ""
-    flags = first if not first.startswith("--") else ""
+    flags = arguments[0] if arguments and not arguments[0].startswith("--") else ""
     extracts = "x" in flags or "--extract" in arguments
-    target = list(_values(arguments, "-C", "--directory"))
-    names = operands(arguments[1:] if not first.startswith("-") else arguments, _words("-C --directory -f --file"))
+    names = operands(arguments if flags.startswith("-") else arguments[1:], _words("-C --directory --file"))
+    archive = names[:1] if "f" in flags else list(_values(arguments, "-f", "--file"))
+    yield from (Effect("read" if extracts else "write", name) for name in archive)
     if extracts:
-        yield Effect("write", target[0] if target else UNKNOWN)
+        yield Effect("write", next(_values(arguments, "-C", "--directory"), UNKNOWN))
     else:
-        yield from (Effect("read", name) for name in names)
-    yield from (Effect("read" if extracts else "write", name) for name in _values(arguments, "-f", "--file"))
+        yield from (Effect("read", name) for name in names[len(archive) if "f" in flags else 0 :])
 
 
 def _unzip(arguments: Sequence[str]) -> Iterator[Effect]:
@@ -265,6 +279,7 @@ _SPECIAL = {
     "bsdtar": _archive,
     "unzip": _unzip,
     "node": _node,
+    "openssl": _openssl,
 }
 
 

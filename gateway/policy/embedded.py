@@ -21,11 +21,11 @@ from gateway.contract import TOOL_INPUT_DEPTH_MAX
 from gateway.core.decision import OBLIGATIONS, Decision, Limit, Obligation, Query, RuleReason, ToolCall, denied
 from gateway.errors import GatewayError, Reason
 from gateway.policy.bundle import Bundle, load_bundle
-from gateway.policy.settings import Problem, merge_settings
-from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line
+from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line, syntax_tree
 from gateway.policy.loadcheck import check_bundle
 from gateway.policy.memo import Memo, key_builder
 from gateway.policy.reads import KINDS, ModuleReads, read_modules, reads_by_kind
+from gateway.policy.settings import Problem, merge_settings
 
 _RULES = ("ringfence", "rules")
 _RULE_DEPTH = 4
@@ -135,7 +135,7 @@ def _members(value: object) -> Iterable[object]:
 
 
 def _reads(bundle: Bundle) -> list[ModuleReads]:
-    return read_modules(build_evaluator(bundle.modules, "{}").get_ast_as_json())
+    return read_modules(syntax_tree(build_evaluator(bundle.modules, "{}")))
 
 
 def _modules_for(kind: str, bundle: Bundle, modules: list[ModuleReads]) -> dict[str, str]:

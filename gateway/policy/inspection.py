@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from gateway.policy.bundle import MAIN_FILE, Bundle
-from gateway.policy.settings import Problem
-from gateway.policy.evaluator import build_evaluator, first_line, place_of
+from gateway.policy.evaluator import build_evaluator, first_line, place_of, syntax_tree
 from gateway.policy.reads import KINDS, ModuleReads, Place, RefPath, read_modules
+from gateway.policy.settings import Problem
 
 SCHEMA_FILE = "schema/input.json"
 IMPURE = frozenset(
@@ -21,6 +21,8 @@ IMPURE = frozenset(
 """Functions whose answer depends on more than their arguments, or that act: decisions could not be remembered."""
 _NEEDED_FILES = ("rule.rego", "rule_test.rego", "README.md")
 _NEEDED_EXAMPLES = ("allow", "deny", "missing")
+_CLOSING = frozenset({"type", "enum", "const", "properties"})
+"""A schema with none of these takes any value."""
 _COLLECTED = ("violations", "obligations", "limits")
 
 
@@ -29,7 +31,7 @@ def inspect_bundle(bundle: Bundle, settings: Mapping[str, Any]) -> list[Problem]
     problems = [*_unparsed(bundle), *_incomplete(bundle)]
     if any(one.file.endswith(".rego") and one.line for one in problems):
         return problems
-    modules = read_modules(build_evaluator({**bundle.modules, **bundle.tests}, "{}").get_ast_as_json())
+    modules = read_modules(syntax_tree(build_evaluator({**bundle.modules, **bundle.tests}, "{}")))
     builtins = _builtins()
     defined = {(*module.package, name) for module in modules for name, _ in module.rules}
     for module in modules:
@@ -162,7 +164,7 @@ def _step(node: Mapping[str, Any], part: str, schema: Mapping[str, Any]) -> list
             found.append(properties[part])
         elif isinstance(one.get("additionalProperties"), Mapping):
             found.append(one["additionalProperties"])
-        elif not one or one.get("additionalProperties") is True:
+        elif not _CLOSING & set(one):
             found.append({})
     return found
 

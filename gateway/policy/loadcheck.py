@@ -16,10 +16,10 @@ import msgspec
 
 import gateway
 from gateway.policy.bundle import Bundle, load_bundle
-from gateway.policy.settings import Problem, merge_settings, plain
 from gateway.policy.evaluator import build_evaluator, first_line
 from gateway.policy.inspection import inspect_bundle
 from gateway.policy.ruletests import RuleResult, run_rule_tests
+from gateway.policy.settings import Problem, merge_settings, plain
 
 CHECK_SECONDS_MAX = 30.0
 """Time for all tests and examples; they take about one second."""

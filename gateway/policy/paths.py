@@ -25,7 +25,7 @@ def normalise(path: str, cwd: str = "") -> str:
     path = path[:PATH_CHARS_MAX]
     if not path.startswith(("/", "~")) and cwd:
         path = f"{cwd}/{path}"
-    path = _PROC_ROOT.sub("", path) if path.startswith("/") else path
+    path = (_PROC_ROOT.sub("", path) or "/") if path.startswith("/") else path
     return _collapse(path) or ("/" if path.startswith("/") else ".")
 
 

@@ -14,10 +14,10 @@ import msgspec
 
 from gateway.core.decision import Query
 from gateway.policy.bundle import Bundle
-from gateway.policy.settings import merge_settings
-from gateway.policy.evaluator import ENTRY_POINT, Evaluator, build_evaluator, first_line
+from gateway.policy.evaluator import ENTRY_POINT, Evaluator, build_evaluator, first_line, syntax_tree
 from gateway.policy.facts import classify, describe
 from gateway.policy.reads import read_modules
+from gateway.policy.settings import merge_settings
 
 BASE_QUERY: Mapping[str, Any] = {
     "principal": {"org": "acme", "team": "platform", "user": "alice", "credential": "alice-laptop"},
@@ -112,7 +112,7 @@ class _Runner:
         settings, _ = merge_settings(bundle, {})
         self.tests = build_evaluator({**bundle.modules, **bundle.tests}, _data(settings))
         self.engine = build_evaluator(bundle.modules, _data(settings))
-        modules = read_modules(self.tests.get_ast_as_json())
+        modules = read_modules(syntax_tree(self.tests))
         self.test_modules = {module.file: module for module in modules if module.file in bundle.tests}
 
     def run(self) -> list[RuleResult]:

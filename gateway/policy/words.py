@@ -220,7 +220,9 @@ def _decode_ansi(text: str) -> str:
 def _simple_expansion(node: Node, scope: Scope, quoted: bool) -> list[str]:
     text = text_of(node)
     lead, _, name = text.partition("$")
-    return [_quote(lead) + value for value in _values(name, scope, quoted=quoted)]
+    # Only one digit belongs to the name: `$10` is `${1}0`.
+    name, tail = (name[:1], name[1:]) if name[:1].isdigit() else (name, "")
+    return [_quote(lead) + value + tail for value in _values(name, scope, quoted=quoted)]
 
 
 def _values(name: str, scope: Scope, *, quoted: bool) -> list[str]:

@@ -205,7 +205,7 @@ def _env(arguments: _Words) -> Unwrapped:
         match = re.fullmatch(r"(?:-[a-z]*S|--split-string=?)(.*)", word.text, re.DOTALL)
         if match:
             rest = [match[1], *(one.text for one in arguments[index + 1 :])]
-            return Unwrapped(lines=(Line(" ".join(rest)),))
+            return Unwrapped(lines=(Line(" ".join(part for part in rest if part)),))
         if not word.text.startswith("-"):
             break
     return _inner(_skip_options("env", arguments))

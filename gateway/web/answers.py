@@ -44,7 +44,7 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.UPSTREAM_BROKE: Answer(502, "api_error", None),
     Reason.INTERNAL: Answer(500, "api_error", None),
 }
-"""Reasons that are not here never become an answer of ours: the client has left, or the upstream's answer was passed on."""
+"""Reasons that are not here never become an answer of ours: the client has left, or the upstream has answered."""
 
 
 def error_response(error: GatewayError, request_id: str) -> web.Response:

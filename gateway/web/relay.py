@@ -5,7 +5,8 @@ one, else the connection is broken off, so that a cut answer cannot look complet
 """
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -101,7 +102,7 @@ class Relay:
             await stream.run(ctx, self._tool_calls)
             await response.write_eof()
         except GatewayError as error:
-            await _break_off(request, response, gate, error)
+            await _break_off(request, response, stream, error)
             ctx.reason, ctx.message = error.reason, error.message
         except ConnectionError:
             self._keep_reading(ctx, stream)
@@ -110,7 +111,7 @@ class Relay:
             self._keep_reading(ctx, stream)
             raise
         finally:
-            stream.out.stop_pings()
+            stream.out.stop()
         return response
 
     def _out(self, response: web.StreamResponse, ctx: RequestContext) -> "_Out":
@@ -150,23 +151,25 @@ class _Stream:
         async for chunk in self.answer.chunks():
             self.pieces = self.gate.feed(chunk)
             await self._pass(ctx, tool_calls)
+            await self.out.flush()
             if self.gate.holding:
                 self.out.start_pings()
             else:
                 self.out.stop_pings()
         self.pieces = self.gate.close()
         await self._pass(ctx, tool_calls)
+        await self.out.flush()
 
     async def _pass(self, ctx: RequestContext, tool_calls: ToolCalls) -> None:
         for piece in self.pieces:
             if isinstance(piece, bytes):
-                await self.out.write(piece)
+                self.out.add(piece)
                 continue
             self.held = piece
             self.out.start_pings()
             denial = await tool_calls.decide(ctx, piece)
             self.held = None
-            await self.out.write(self.gate.release(piece) if denial is None else self.gate.deny(piece, denial))
+            self.out.add(self.gate.release(piece) if denial is None else self.gate.deny(piece, denial))
 
     async def read_out(self) -> None:
         """Go on without a client: the tap sees the rest, nothing is released."""
@@ -196,13 +199,32 @@ class _Out:
         self._tasks = tasks
         self._ping_seconds = ping_seconds
         self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Handle | None = None
+        self._pieces: list[bytes] = []
 
-    async def write(self, piece: bytes) -> None:
-        """Write whole events; the first one is the time to first byte."""
+    def add(self, piece: bytes) -> None:
+        """Whole events to write: with the next `flush`, or as soon as the loop is free, so that no decision delays them."""
+        self._pieces.append(piece)
+        if self._idle is None:
+            self._idle = asyncio.get_running_loop().call_soon(self._flush_idle)
+
+    async def flush(self) -> None:
+        """Write what was added, in one go; the first time is the time to first byte."""
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if not self._pieces:
+            return
+        written = b"".join(self._pieces)
+        self._pieces.clear()
         if self._ctx.first_byte_seconds is None:
             self._ctx.first_byte_seconds = self._clock.monotonic() - self._ctx.received_monotonic
-        self._ctx.bytes_out += len(piece)
-        await self._response.write(piece)
+        self._ctx.bytes_out += len(written)
+        await self._response.write(written)
+
+    def _flush_idle(self) -> None:
+        self._idle = None
+        self._tasks.spawn("flush", self._written(self.flush()))
 
     def start_pings(self) -> None:
         """From now on the client hears something at least every `ping_seconds`."""
@@ -215,16 +237,21 @@ class _Out:
             self._timer.cancel()
             self._timer = None
 
+    def stop(self) -> None:
+        """Nothing more is written."""
+        self.stop_pings()
+        if self._idle is not None:
+            self._idle.cancel()
+
     def _ping(self) -> None:
         self._timer = None
-        self._tasks.spawn("ping", self._write_ping())
+        self._tasks.spawn("ping", self._written(self._response.write(sse.PING)))
         self.start_pings()
 
-    async def _write_ping(self) -> None:
-        try:
-            await self._response.write(sse.PING)
-        except ConnectionError:
-            self.stop_pings()
+    async def _written(self, writing: Awaitable[None]) -> None:
+        """A write that nobody waits for; that the client has left is noticed by the next one that somebody does."""
+        with contextlib.suppress(ConnectionError):
+            await writing
 
 
 async def _read(answer: UpstreamAnswer) -> bytes:
@@ -246,10 +273,13 @@ def _require_plain(answer: UpstreamAnswer) -> None:
         raise GatewayError(Reason.UPSTREAM_BROKE, message)
 
 
-async def _break_off(request: web.Request, response: web.StreamResponse, gate: StreamGate, error: GatewayError) -> None:
+async def _break_off(
+    request: web.Request, response: web.StreamResponse, stream: "_Stream", error: GatewayError
+) -> None:
     """End a begun stream: as an error event after a whole block, else by cutting the connection."""
-    last_words = gate.refusal("api_error", error.message)
+    last_words = stream.gate.refusal("api_error", error.message)
     try:
+        await stream.out.flush()
         if last_words:
             await response.write(last_words)
             await response.write_eof()

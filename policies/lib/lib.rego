@@ -9,6 +9,9 @@ shown(text) := text if {
 	count(text) <= 120
 } else := concat("", [substring(text, 0, 117), "..."])
 
+# A path below some home folder, as `~/...`; any other as it is.
+from_home(path) := regex.replace(path, `^(/home/[^/]+|/Users/[^/]+|/root)(/|$)`, "~$2")
+
 line(argv) := concat(" ", argv)
 
 matches_any(globs, text) if {

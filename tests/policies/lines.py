@@ -1,4 +1,4 @@
-"""Shell lines with the rule that must refuse them, and lines that must pass. Data for `test_lines.py`, no test itself."""
+"""Shell lines with the rule that must refuse them, and lines that must pass. Data, no tests."""
 
 RM, PIPE, INSTALL = "shell/destructive", "shell/pipe_to_shell", "shell/package_installs"
 SECRET, OUTSIDE, CLOUD, NETWORK = "files/secrets", "files/workspace", "cloud/credentials", "network/hosts"

@@ -11,8 +11,22 @@ import jsonschema
 import msgspec
 import pytest
 
-from gateway.core.decision import Query
-from gateway.policy.ruletests import BASE_ACTIONS, BASE_QUERY, complete_query, run_rule_tests
+from gateway.core.decision import (
+    Client,
+    Command,
+    Infer,
+    Lineage,
+    PathUse,
+    Principal,
+    Query,
+    Run,
+    ScriptProfile,
+    Spawn,
+    Time,
+    ToolCall,
+    ToolFacts,
+)
+from gateway.policy.ruletests import BASE_ACTIONS, complete_query, run_rule_tests
 from tests.support.policies import POLICIES, build_engine, packaged_bundle
 
 EXAMPLES = sorted((POLICIES / "rules").glob("*/*/examples/*.json"))
@@ -57,16 +71,28 @@ def test_field_that_the_schema_does_not_know_is_refused(kind: str) -> None:
     assert list(VALIDATOR.iter_errors(query))
 
 
-def test_schema_names_exactly_the_fields_of_the_typed_query() -> None:
-    whole = msgspec.json.decode(
-        msgspec.json.encode(
-            msgspec.convert({**BASE_QUERY, "action": {"kind": "infer", **BASE_ACTIONS["infer"]}}, Query)
-        )
-    )
-    assert set(SCHEMA["properties"]) == set(whole)
-    for part in ("principal", "lineage", "time"):
-        assert set(SCHEMA["properties"][part]["properties"]) == set(whole[part])
-    assert set(SCHEMA["$defs"]["infer"]["properties"]) == set(whole["action"])
+STRUCTS: list[tuple[type[msgspec.Struct], dict[str, Any]]] = [
+    (Query, SCHEMA),
+    (Principal, SCHEMA["properties"]["principal"]),
+    (Lineage, SCHEMA["properties"]["lineage"]),
+    (Client, SCHEMA["properties"]["lineage"]["properties"]["client"]),
+    (Time, SCHEMA["properties"]["time"]),
+    (Infer, SCHEMA["$defs"]["infer"]),
+    (Spawn, SCHEMA["$defs"]["spawn"]),
+    (ToolCall, SCHEMA["$defs"]["tool_call"]),
+    (ToolFacts, SCHEMA["$defs"]["facts"]),
+    (Command, SCHEMA["$defs"]["facts"]["properties"]["commands"]["items"]),
+    (PathUse, SCHEMA["$defs"]["facts"]["properties"]["paths"]["items"]),
+    (Run, SCHEMA["$defs"]["run"]),
+    (ScriptProfile, SCHEMA["$defs"]["profile"]),
+]
+
+
+@pytest.mark.parametrize(("struct", "part"), STRUCTS, ids=[struct.__name__ for struct, _ in STRUCTS])
+def test_schema_has_exactly_the_fields_of_the_typed_query(struct: type[msgspec.Struct], part: dict[str, Any]) -> None:
+    fields = set(struct.__struct_encode_fields__) | ({"kind"} if struct.__struct_config__.tag else set())
+    assert set(part["properties"]) == fields == set(part["required"])
+    assert part["additionalProperties"] is False
 
 
 def test_every_message_says_what_is_allowed_instead() -> None:

@@ -1,4 +1,4 @@
-"""Shell lines against the whole of facts, rules and engine with the default settings: what must be refused, what must pass."""
+"""Shell lines against facts, rules and engine with the default settings: what must be refused, what must pass."""
 
 import pytest
 

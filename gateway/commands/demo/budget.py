@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine, Iterable
+from typing import Any
 from uuid import uuid4
 
 import anthropic
@@ -31,16 +33,15 @@ async def play_budget(stage: Stage, narrator: Narrator) -> Scene:
     narrator.scene(4, title)
     narrator.tell("you", f"{PROMPT} ({REQUESTS} sessions of team {RESEARCH_TEAM}, all at once)", "bold")
     sessions = [str(uuid4()) for _ in range(REQUESTS)]
-    watch = asyncio.Event()
-    async with open_client(stage.url, stage.secrets[RESEARCHER]) as client, asyncio.TaskGroup() as group:
-        watcher = group.create_task(_watch(stage, watch))
-        refusals = await asyncio.gather(*(_write_report(client, narrator, session) for session in sessions))
-        watch.set()
+    ended = asyncio.Event()
+    async with open_client(stage.url, stage.secrets[RESEARCHER]) as client:
+        reports = (_write_report(client, narrator, session) for session in sessions)
+        refusals, looks = await asyncio.gather(_all_of(reports, ended), _watch(stage, ended))
     told = [refusal for refusal in refusals if refusal is not None]
     narrator.tell("others", f"REFUSED  {len(told)} requests, such as: {told[-1] if told else '-'}", "bold red")
     trail = await stage.trail(set(sessions))
     limit = read_limit(stage.operator, f"team:{RESEARCH_TEAM}")
-    checks = budget_checks(trail, limit, watcher.result())
+    checks = budget_checks(trail, limit, looks)
     return finish(narrator, Scene(4, title, SdkAgent.name, figures(trail, limit), checks))
 
 
@@ -87,10 +88,17 @@ async def _write_report(client: anthropic.AsyncAnthropic, narrator: Narrator, se
     return None
 
 
-async def _watch(stage: Stage, watch: asyncio.Event) -> list[LimitRow]:
+async def _all_of(reports: Iterable[Coroutine[Any, Any, str | None]], ended: asyncio.Event) -> list[str | None]:
+    try:
+        return await asyncio.gather(*reports)
+    finally:
+        ended.set()
+
+
+async def _watch(stage: Stage, ended: asyncio.Event) -> list[LimitRow]:
     """Look at the team's limit again and again until the requests have ended."""
     looks: list[LimitRow] = []
-    while not watch.is_set():
+    while not ended.is_set():
         looks.append(await asyncio.to_thread(read_limit, stage.operator, f"team:{RESEARCH_TEAM}"))
         await asyncio.sleep(WATCH_SECONDS)
     return looks

@@ -144,7 +144,7 @@ class Listener:
             self._report(self._agents[str(block.get("tool_use_id"))], block)
 
     def _report(self, agent: str, block: dict[str, Any]) -> None:
-        """What a refused agent says is the refusal; any other report is wrapped in the client's own words, so left out."""
+        """A refused agent reports its refusal; other reports come wrapped in the client's own words: left out."""
         if block.get("is_error") is True:
             self._narrator.tell(agent, f"REFUSED  {str(block.get('content')).partition(';')[0]}", "bold red")
         else:

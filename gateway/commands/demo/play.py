@@ -59,6 +59,8 @@ async def _play(folder: Path, narrator: Narrator, pace: str, client: Path | None
     try:
         async with asyncio.timeout(DEMO_SECONDS_MAX):
             return await _play_all(folder, narrator, pace, client)
+    except anthropic.APIConnectionError as error:
+        raise CommandFailed(f"the gateway did not answer the SDK: {error.__cause__ or error}") from None
     except TimeoutError:
         raise CommandFailed(f"the demo did not end within {DEMO_SECONDS_MAX:.0f} s") from None
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import anthropic
+import httpx2
 from anthropic.types import MessageParam, ToolParam, ToolResultBlockParam, ToolUseBlock
 
 from gateway.commands.demo.narration import Narrator
@@ -121,9 +122,14 @@ class SdkAgent:
 
 
 def open_client(url: str, credential: str) -> anthropic.AsyncAnthropic:
-    """The SDK as a user sets it up, its own retries included; without a proxy, for the gateway is on this machine."""
-    plain_client = anthropic.DefaultAsyncHttpxClient(trust_env=False, timeout=REQUEST_SECONDS)
-    return anthropic.AsyncAnthropic(base_url=url, api_key=credential, http_client=plain_client)
+    """The SDK as a user sets it up, with its own retries, but never through a proxy: the gateway is on this machine.
+
+    The SDK takes proxies from the environment whatever `trust_env` says, unless it is given a transport.
+    """
+    direct = anthropic.DefaultAsyncHttpxClient(
+        transport=httpx2.AsyncHTTPTransport(trust_env=False), trust_env=False, timeout=REQUEST_SECONDS
+    )
+    return anthropic.AsyncAnthropic(base_url=url, api_key=credential, http_client=direct)
 
 
 def refusal_of(error: anthropic.APIStatusError) -> str:

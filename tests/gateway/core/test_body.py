@@ -60,7 +60,9 @@ def test_same_key_at_another_level_is_no_duplicate() -> None:
     assert set(members(b'{"model":"a","x":{"model":"c"}}')) == {"model", "x"}
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"null", b"{", b'{"a":1}x', b'{"a":}', b"\xef\xbb\xbf{}", b"\x1f\x8b", b'{"\xff":1}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"null", b"{", b'{"a":1}x', b'{"a":}', b"\xef\xbb\xbf{}", b"\x1f\x8b", b'{"\xff":1}']
+)
 def test_anything_but_an_object_is_malformed(raw: bytes) -> None:
     with pytest.raises(Malformed):
         members(raw)

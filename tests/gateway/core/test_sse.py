@@ -2,9 +2,9 @@
 
 import pytest
 
-from gateway.core.sse import EVENT_BYTES_MAX, PING, Frame, SseDecoder, comment, encode
+from gateway.core.sse import EVENT_BYTES_MAX, PING, Frame, InputRun, SseDecoder, comment, encode
 from gateway.errors import GatewayError, Reason
-from tests.support.streams import golden, text_delta, tool_start
+from tests.support.streams import golden, json_delta, text_delta, tool_start
 
 
 def parsed(stream: bytes) -> list[tuple[bytes, bytes]]:
@@ -204,3 +204,41 @@ def test_written_event_reads_back() -> None:
 def test_written_comment_reads_as_nothing() -> None:
     assert parsed(comment("hold\nstill")) == [(b"", b"")]
     assert comment("hold") == b": hold\n\n"
+
+
+def input_run(stream: bytes, index: int = 3) -> InputRun | None:
+    """What the shortcut for input deltas makes of the front of a stream."""
+    decoder = SseDecoder()
+    decoder.push(stream)
+    return decoder.input_run(index)
+
+
+def test_input_run_is_what_the_pieces_say_joined() -> None:
+    pieces = ["", '{"a":"b"', "\\", "é\n", "\x7f", '"}']
+    stream = b"".join(json_delta(3, piece) for piece in pieces)
+    assert input_run(stream) == InputRun(stream, "".join(pieces))
+
+
+def test_input_run_ends_before_any_other_event() -> None:
+    decoder = SseDecoder()
+    decoder.push(json_delta(3, "a") + PING + json_delta(3, "b"))
+    run = decoder.input_run(3)
+    assert run is not None and run.text == "a"
+    assert decoder.next_frame() is not None and decoder.input_run(3) == InputRun(json_delta(3, "b"), "b")
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        text_delta(3, "x"),
+        json_delta(2, "x"),
+        json_delta(3, "x") + json_delta(2, "x"),
+        json_delta(3, "x").replace(b'"x"', b'"x","partial_json":"y"'),
+        json_delta(3, "x").replace(b'"x"', b'"\xff"'),
+        json_delta(3, "x").replace(b'"x"', b'"\\ud83d"'),
+        json_delta(3, "x").replace(b"event: content_block_delta", b"event: ping"),
+        json_delta(3, "x").replace(b'"index":3', b'"index":-3'),
+    ],
+)
+def test_any_other_spelling_is_left_to_whole_events(stream: bytes) -> None:
+    assert input_run(stream) is None

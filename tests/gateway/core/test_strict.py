@@ -4,9 +4,9 @@ import pytest
 
 from gateway.contract import TOOL_INPUT_DEPTH_MAX
 from gateway.core.sse import Frame, SseDecoder
-from gateway.core.strict import Unreadable, decode_strictly, parse_input, read_event, read_input_delta
+from gateway.core.strict import Unreadable, decode_strictly, parse_input, read_event
 from gateway.errors import GatewayError, Reason
-from tests.support.streams import golden, json_delta, text_delta
+from tests.support.streams import golden
 
 
 def frame(stream: bytes) -> Frame:
@@ -70,27 +70,6 @@ def test_name_and_type_that_disagree_are_refused() -> None:
     with pytest.raises(GatewayError) as caught:
         read_event(frame(b'event: ping\ndata: {"type":"message_stop"}\n\n'))
     assert caught.value.reason is Reason.UPSTREAM_BROKE
-
-
-def test_input_delta_shortcut_reads_what_the_long_way_reads() -> None:
-    for part in ("", '{"a":"b"', "\\", "é\n", "\x7f"):
-        found = frame(json_delta(3, part))
-        assert read_input_delta(found) == (3, part)
-        assert read_event(found)[1]["delta"]["partial_json"] == part
-
-
-@pytest.mark.parametrize(
-    "stream",
-    [
-        text_delta(0, "x"),
-        json_delta(0, "x").replace(b'"x"', b'"x","partial_json":"y"'),
-        json_delta(0, "x").replace(b'"x"', b'"\xff"'),
-        json_delta(0, "x").replace(b"event: content_block_delta", b"event: ping"),
-        json_delta(0, "x").replace(b'"index":0', b'"index":-1'),
-    ],
-)
-def test_any_other_spelling_takes_the_long_way(stream: bytes) -> None:
-    assert read_input_delta(frame(stream)) is None
 
 
 def test_every_event_of_a_golden_stream_is_read() -> None:

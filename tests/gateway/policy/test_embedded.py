@@ -134,7 +134,8 @@ async def test_rule_that_reads_the_time_is_never_answered_stale(body: str, refus
 
 
 async def test_imported_part_of_the_input_is_never_answered_stale() -> None:
-    body = 'package ringfence.rules.test.probe\n\nimport input.time as clock\n\nviolations contains "late" if clock.hour > 17\n'
+    head = "package ringfence.rules.test.probe\n\nimport input.time as clock\n\n"
+    body = head + 'violations contains "late" if clock.hour > 17\n'
     engine = build_engine(extra={"rules/test/probe/rule.rego": body})
     assert (await engine.decide(build_query(INFER, time={"hour": 9}))).allow
     assert not (await engine.decide(build_query(INFER, time={"hour": 18}))).allow
@@ -165,6 +166,12 @@ async def test_other_principal_is_asked_anew() -> None:
     engine = build_engine({"models": {"users": {"bob": ["claude-haiku-*"]}}})
     assert (await engine.decide(build_query(INFER))).allow
     assert not (await engine.decide(build_query(INFER, principal={**BASE_QUERY["principal"], "user": "bob"}))).allow
+
+
+async def test_rule_that_another_one_reads_is_kept_for_every_kind() -> None:
+    body = 'violations contains "seen" if data.ringfence.rules.spawn.limits.agent_type == "unknown"\n'
+    decision = await build_engine(extra=probe(body)).decide(infer())
+    assert [one.rule for one in decision.reasons] == ["test/probe"]
 
 
 async def test_kinds_share_no_decision() -> None:

@@ -41,9 +41,8 @@ violations contains lib.violation(
 
 is_untold(use) if not is_boolean(object.get(use, "inside_workspace", null))
 
-is_writable(path) if path in settings.files.workspace.writable
-
 is_writable(path) if {
+	some form in {path, lib.from_home(path)}
 	some root in settings.files.workspace.writable
-	startswith(path, sprintf("%s/", [root]))
+	startswith(sprintf("%s/", [form]), sprintf("%s/", [root]))
 }

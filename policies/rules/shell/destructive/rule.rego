@@ -133,10 +133,9 @@ is_forced(argv) if {
 }
 
 is_forced(argv) if {
-	some word in array.concat(git(argv), [""])
-	removed := trim_prefix(word, ":")
+	some word in git(argv)
 	removes_branch(argv, word)
-	lib.matches_any(settings.shell.destructive.branches, removed)
+	lib.matches_any(settings.shell.destructive.branches, trim_prefix(word, ":"))
 }
 
 is_forced(argv) if {
@@ -212,7 +211,7 @@ git(argv) := [word |
 is_protected(path) if {
 	some folder in settings.shell.destructive.protected
 	some form in [folder, sprintf("%s/*", [trim_suffix(folder, "/")])]
-	path == form
+	form in {path, lib.from_home(path)}
 }
 
 is_protected(path) if {

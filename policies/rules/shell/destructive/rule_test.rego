@@ -35,4 +35,8 @@ test_protected_folder_refused if {
 	count(destructive.violations) == 1 with input as line(["rm", "-r", "x"], ["/etc"])
 }
 
+test_protected_folder_of_a_home_refused if {
+	count(destructive.violations) == 1 with input as line(["rm", "-r", "x"], ["/home/alice/.ssh"])
+}
+
 test_single_file_passes if found(["rm", "-f", "a.o"]) == 0

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.commands.demo import play, scenes
+from gateway.commands.demo.play import Options, run_demo
 from gateway.commands.output import CommandFailed
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -55,10 +55,5 @@ def test_stopped_demo_stops_its_gateway_and_leaves_nothing(tmp_path: Path, numbe
 
 def test_real_client_without_the_client_says_how_to_have_it() -> None:
     with pytest.raises(CommandFailed, match="scripts/demo --claude, which fetches it") as failed:
-        play.run_demo(play.Options(pace="fast", claude=True, as_json=False), {})
+        run_demo(Options(pace="fast", claude=True, as_json=False), {})
     assert failed.value.exit_code == 2
-
-
-def test_scenes_are_the_ones_that_are_played() -> None:
-    played = [play.play_edit, play.play_denial, play.play_fanout]
-    assert played == [scenes.play_edit, scenes.play_denial, scenes.play_fanout]
