@@ -144,8 +144,8 @@ async def keep_house(authenticator: Authenticator, store: SqliteStore, clock: Cl
                 _log.error("credentials: %s", problem)
             for hold_id in store.expire(clock.unix_ms()):
                 _log.warning("hold %s was never settled and is now spend", hold_id)
-        except Exception:
-            _log.exception("housekeeping failed; it is tried again")
+        except GatewayError as error:
+            _log.error("housekeeping: %s; it is tried again", error.message)
 
 
 def open_audit(config: Config) -> AuditLog:

@@ -86,29 +86,18 @@ class Records:
     telemetry: Telemetry
 
 
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """Takes every model request from its body to its settled cost."""
 
-    def __init__(
-        self,
-        *,
-        decider: Decider,
-        fuses: FuseBoard,
-        tree: Tree,
-        money: Money,
-        routing: Routing,
-        records: Records,
-        clock: Clock,
-        tasks: Tasks,
-    ) -> None:
-        self._decider = decider
-        self._fuses = fuses
-        self._tree = tree
-        self._money = money
-        self._routing = routing
-        self._records = records
-        self._clock = clock
-        self._tasks = tasks
+    decider: Decider
+    fuses: FuseBoard
+    tree: Tree
+    money: Money
+    routing: Routing
+    records: Records
+    clock: Clock
+    tasks: Tasks
 
     async def serve(self, ctx: RequestContext, relay: Relay[T]) -> T:
         """One model request: nothing leaves before it is allowed and paid for; whatever happens, it is settled."""
@@ -143,7 +132,7 @@ class Pipeline:
         """
         ask = self._read(ctx)
         ctx.agent, is_new = self._find_agent(ctx, ask)
-        ctx.agent.begin(self._clock.unix_ms())
+        ctx.agent.begin(self.clock.unix_ms())
         ctx.began = True
         if is_new and ctx.agent.id != MAIN_AGENT:
             await self._admit_spawn(ctx, ctx.agent, ask)
@@ -151,13 +140,13 @@ class Pipeline:
         for used in ctx.agent.counters:
             used.requests += 1
         seen = streaks(latest_messages(messages_of(ctx.body, ask)))
-        self._fuses.require_intact(ctx.agent, seen)
+        self.fuses.require_intact(ctx.agent, seen)
         ctx.streaks = seen
         self._edit(ctx, ask)
 
     def _read(self, ctx: RequestContext) -> Ask:
         ctx.ask = ask = peek(ctx.body)
-        ctx.model = resolve_alias(self._routing.aliases, ask.model)
+        ctx.model = resolve_alias(self.routing.aliases, ask.model)
         return ask
 
     def _find_agent(self, ctx: RequestContext, ask: Ask) -> tuple[AgentNode, bool]:
@@ -169,7 +158,7 @@ class Pipeline:
         session_id = claimed or inferred_session(principal.user, words)
         agent_id = _claim(ctx.headers, AGENT_HEADERS) or MAIN_AGENT
         parent = _claim(ctx.headers, PARENT_AGENT_HEADERS)
-        session = self._tree.session(session_id)
+        session = self.tree.session(session_id)
         if session is not None and session.user != principal.user:
             raise Refused(Reason.POLICY_DENIED, f"session {session_id} belongs to another user; start a new session")
         node = session.agents.get(agent_id) if session is not None else None
@@ -178,7 +167,7 @@ class Pipeline:
             session = session or SessionNode(
                 session_id, principal.credential, principal.user, ctx.client_name, inferred=claimed is None
             )
-            node = self._tree.add(session, agent_id, parent, self._clock.unix_ms())
+            node = self.tree.add(session, agent_id, parent, self.clock.unix_ms())
             node.workspace = find_workspace(ctx.body, ask.spans)
             self._recognise(node, ctx, ask)
         node.model = ctx.model
@@ -211,12 +200,12 @@ class Pipeline:
 
     async def _admit_spawn(self, ctx: RequestContext, node: AgentNode, ask: Ask) -> None:
         spawn = Spawn(via="first_request", agent_type=node.agent_type, model=ask.model)
-        decision = await self._decider.decide(ctx, spawn, decision_id=ctx.id)
+        decision = await self.decider.decide(ctx, spawn, decision_id=ctx.id)
         if not decision.allow:
-            self._tree.remove(node)
+            self.tree.remove(node)
             ctx.began = False
             raise _denied(decision)
-        self._records.telemetry.agent_seen("first_request")
+        self.records.telemetry.agent_seen("first_request")
 
     async def _decide(self, ctx: RequestContext, ask: Ask) -> None:
         betas = ctx.headers.get("anthropic-beta", "")
@@ -233,7 +222,7 @@ class Pipeline:
             body_bytes=len(ctx.body),
             dialect=ctx.dialect,
         )
-        ctx.decision = await self._decider.decide(ctx, infer, decision_id=ctx.id, carried_out=CARRIED_OUT)
+        ctx.decision = await self.decider.decide(ctx, infer, decision_id=ctx.id, carried_out=CARRIED_OUT)
         if not ctx.decision.allow:
             raise _denied(ctx.decision)
 
@@ -274,7 +263,7 @@ class Pipeline:
     async def reserve(self, ctx: RequestContext) -> None:
         """Hold what the request may cost on every account it is for, or refuse it."""
         assert ctx.ask is not None and ctx.agent is not None and ctx.principal is not None
-        money, now = self._money, self._clock.unix_ms()
+        money, now = self.money, self.clock.unix_ms()
         price = self._price(ctx.model, now)
         accounts = _accounts(ctx, ctx.agent)
         shape = shape_of(ctx.ask, ctx.body, max_tokens=ctx.max_tokens)
@@ -297,7 +286,7 @@ class Pipeline:
         ctx.hold = hold
 
     def _price(self, model: str, now: int) -> Price:
-        money = self._money
+        money = self.money
         price = money.prices.find(model, now)
         if price is None and money.fallback_model is not None:
             price = money.prices.find(money.fallback_model, now)
@@ -310,11 +299,11 @@ class Pipeline:
 
     async def forward(self, ctx: RequestContext) -> UpstreamAnswer:
         """Send the request to the first upstream of its route."""
-        ids = select_upstreams(self._routing.routes, ctx.model)
+        ids = select_upstreams(self.routing.routes, ctx.model)
         if not ids:
             message = f"no route serves model {ctx.model}; GET /v1/models lists those that are served"
             raise Refused(Reason.MODEL_UNROUTED, message)
-        upstream = self._routing.upstreams[ids[0]]
+        upstream = self.routing.upstreams[ids[0]]
         assert ctx.ask is not None
         ctx.upstream = upstream.id
         request = UpstreamRequest(
@@ -327,7 +316,7 @@ class Pipeline:
         ctx.dispatched = True
         answer = await upstream.send(request)
         ctx.status = answer.status
-        ctx.upstream_headers_seconds = self._clock.monotonic() - ctx.received_monotonic
+        ctx.upstream_headers_seconds = self.clock.monotonic() - ctx.received_monotonic
         if answer.status >= 400:
             ctx.reason = Reason.UPSTREAM_REFUSED
         return answer
@@ -337,9 +326,9 @@ class Pipeline:
         usable: list[ModelRow] = []
         ctx.agent = AgentNode(SessionNode("", "", "", "", inferred=True), MAIN_AGENT, None, 0, 0, 0)
         ctx.lineage = self._lineage(ctx, ctx.agent)
-        for model in self._money.prices.models():
-            if select_upstreams(self._routing.routes, model.id):
-                decision = await self._decider.look(ctx, _bare_infer(model.id))
+        for model in self.money.prices.models():
+            if select_upstreams(self.routing.routes, model.id):
+                decision = await self.decider.look(ctx, _bare_infer(model.id))
                 if decision.allow:
                     usable.append(model)
         return usable
@@ -350,7 +339,7 @@ class Pipeline:
         """End the hold exactly once and bring the meters up to date; when the client left first, after the rest."""
         if ctx.drain is not None:
             ctx.drained_later = True
-            self._tasks.spawn("drain", self._settle_drained(ctx, ctx.drain))
+            self.tasks.spawn("drain", self._settle_drained(ctx, ctx.drain))
             return
         self._settle_now(ctx)
 
@@ -368,7 +357,7 @@ class Pipeline:
             self._count(ctx, ctx.agent)
 
     def _end_hold(self, ctx: RequestContext, hold: Hold) -> None:
-        ledger, now = self._money.ledger, self._clock.unix_ms()
+        ledger, now = self.money.ledger, self.clock.unix_ms()
         if not ctx.dispatched or ctx.reason in _NEVER_BILLED:
             ledger.release(hold.id)
             return
@@ -378,7 +367,7 @@ class Pipeline:
     def _cost(self, ctx: RequestContext, hold: Hold, now: int) -> int:
         """The price of the reported usage; without a final one, of the estimated input and what was streamed."""
         assert ctx.agent is not None
-        money, price = self._money, self._price(ctx.model, now)
+        money, price = self.money, self._price(ctx.model, now)
         tap = ctx.tap or Tap()
         usage = tap.usage()
         if usage.final:
@@ -400,20 +389,20 @@ class Pipeline:
             if tokens is not None:
                 used.output_tokens += tokens.output
                 used.total_tokens += tokens.total
-        node.end(self._clock.unix_ms(), owes_tool_result=any(call.allowed for call in ctx.tool_calls))
-        self._records.agents.save_agent(node.record())
+        node.end(self.clock.unix_ms(), owes_tool_result=any(call.allowed for call in ctx.tool_calls))
+        self.records.agents.save_agent(node.record())
 
     def begin(self) -> None:
         """A request has come in."""
-        self._records.telemetry.request_started()
+        self.records.telemetry.request_started()
 
     def record(self, ctx: RequestContext) -> None:
         """One audit line and the metrics of a request that has ended."""
-        ctx.total_seconds = self._clock.monotonic() - ctx.received_monotonic
+        ctx.total_seconds = self.clock.monotonic() - ctx.received_monotonic
         ctx.reason = ctx.reason or Reason.COMPLETED
-        self._records.audit.request(ctx)
-        self._records.telemetry.request_ended(ctx)
-        self._records.telemetry.held_nanousd(self._money.ledger.held_total())
+        self.records.audit.request(ctx)
+        self.records.telemetry.request_ended(ctx)
+        self.records.telemetry.held_nanousd(self.money.ledger.held_total())
 
 
 _NEVER_BILLED = frozenset({Reason.UPSTREAM_UNREACHABLE, Reason.UPSTREAM_REFUSED})

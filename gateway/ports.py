@@ -59,12 +59,12 @@ class Ledger(Protocol):
     async def reserve(self, hold: Hold) -> None:
         """Hold on every account of `hold` or on none; durable when it returns.
 
-        Raises `core.budgets.Exhausted` when a limit would be passed, `Refused(STORE_UNAVAILABLE)` when it cannot be kept.
+        Raises `core.budgets.Exhausted` when a limit would be passed, `Refused(STORE_UNAVAILABLE)` when it is not kept.
         """
         ...
 
     def settle(self, hold_id: str, cost_nanousd: int, now_ms: int) -> None:
-        """Turn the hold into spend, at once for every later `reserve`, on disk soon after; a second call changes nothing.
+        """Turn the hold into spend: at once for every later `reserve`, on disk soon after; once however often called.
 
         Never waits and never fails, so that no cancellation can come between an answer and its bill.
         """
@@ -136,7 +136,7 @@ class Upstream(Protocol):
     @property
     def backend(self) -> str: ...
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """Raises `GatewayError`: UPSTREAM_UNREACHABLE (not billed), UPSTREAM_TIMEOUT or UPSTREAM_BROKE (perhaps billed)."""
+        """Raises `GatewayError`: UPSTREAM_UNREACHABLE (not billed), UPSTREAM_TIMEOUT, UPSTREAM_BROKE (perhaps billed)."""
         ...
 
     async def close(self) -> None: ...

@@ -203,7 +203,7 @@ class _Out:
         self._pieces: list[bytes] = []
 
     def add(self, piece: bytes) -> None:
-        """Whole events to write: with the next `flush`, or as soon as the loop is free, so that no decision delays them."""
+        """Whole events to write: with the next `flush`, or when the loop is free, so that no decision delays them."""
         self._pieces.append(piece)
         if self._idle is None:
             self._idle = asyncio.get_running_loop().call_soon(self._flush_idle)

@@ -84,6 +84,8 @@ class ClaudeCode:
         return ENVIRONMENT | {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.home),
+            "TMPDIR": str(self.home),
+            "CLAUDE_CODE_TMPDIR": str(self.home),
             "ANTHROPIC_BASE_URL": self.base_url,
             "ANTHROPIC_AUTH_TOKEN": self.credential,
         }

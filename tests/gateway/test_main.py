@@ -37,6 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["fuses", "replace", "fuse_1", "--reason", "looked at it", "--json"],
         ["sessions", "--limit", "3", "--json"],
         ["sessions", "s1"],
+        ["demo", "--claude", "--pace", "fast", "--json"],
     ],
 )
 def test_every_command_has_a_body(arguments: list[str]) -> None:

@@ -4,7 +4,6 @@ async with serving(tmp_path, upstream.base_url, budgets=[...]) as gateway:
     async with gateway.post(request_body()) as response: ...
 """
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence

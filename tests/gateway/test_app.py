@@ -1,0 +1,397 @@
+"""`ringfence serve` as a process of its own: how it gets ready, refuses to start, stops, and comes back after a kill."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from gateway.app import AGENTS_REMEMBERED_MS, keep_house, load_prices, profile_script, restored_tree
+from gateway.config import parse_config
+from gateway.core.budgets import Limits
+from gateway.core.lineage import SessionNode, Tree
+from gateway.stores.sqlite import SqliteStore
+from tests.support.clock import FakeClock
+from tests.support.gateway import CREDENTIAL, OPERATOR, SESSION, config_document, events_of, request_body, text_of
+from tests.support.policies import POLICIES
+from tests.support.upstream import SSE_HEADERS, Answer, ScriptedUpstream, stream, stream_answer, text_block
+
+ROOT = Path(__file__).parents[2]
+READY = re.compile(
+    r"ringfence ready at (http://127\.0\.0\.1:\d+), metrics at (http://127\.0\.0\.1:\d+/metrics), "
+    r"policies ([0-9a-f]{12}), config (\S+)\n"
+)
+USAGE = {"input_tokens": 100, "output_tokens": 15_000}
+COST_NANOUSD = 15_000 * 20_000 + 100 * 4_000
+STRICT = [{"account": "org", "window": "total", "limit_usd": 5, "strict": True}]
+NOWHERE = "http://127.0.0.1:9"
+
+
+@dataclass(slots=True)
+class Served:
+    """A gateway that is ready, in its own process."""
+
+    process: asyncio.subprocess.Process
+    ready: re.Match[str]
+    client: aiohttp.ClientSession
+
+    @property
+    def url(self) -> str:
+        return self.ready[1]
+
+    async def ask(self, secret: str = CREDENTIAL, **fields: Any) -> tuple[int, bytes]:
+        """Status and body of a model request."""
+        headers = {"x-api-key": secret, "x-claude-code-session-id": SESSION}
+        async with self.client.post(
+            f"{self.url}/v1/messages", data=request_body(max_tokens=15_000, **fields), headers=headers
+        ) as response:
+            return response.status, await response.read()
+
+    async def operator(self, path: str) -> Any:
+        async with self.client.get(f"{self.url}/ringfence/v1/{path}", headers={"x-api-key": OPERATOR}) as response:
+            return await response.json()
+
+    async def org(self) -> tuple[int, int]:
+        """Spent and held of the organisation, in nano-dollars."""
+        (limit,) = (await self.operator("limits?account=org"))["limits"]
+        return limit["spent_nanousd"], limit["held_nanousd"]
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int | None, bytes, bytes]:
+        """Exit code, and what was still written to stdout and stderr."""
+        self.process.send_signal(number)
+        said, told = await self.process.communicate()
+        return self.process.returncode, said, told
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "gateway", *arguments]
+
+
+def environment(directory: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+def write_config(directory: Path, upstream_url: str = NOWHERE, **sections: Any) -> Path:
+    any_port = {"host": "127.0.0.1", "port": 0}
+    document = {"listen": any_port, "metrics": any_port} | config_document(directory, upstream_url, **sections)
+    file = directory / "ringfence.yaml"
+    file.write_text(json.dumps(document))
+    return file
+
+
+@contextlib.asynccontextmanager
+async def served(directory: Path, upstream_url: str = NOWHERE, **sections: Any) -> AsyncGenerator[Served]:
+    """Serve until the block ends; what is still running then is killed."""
+    process = await asyncio.create_subprocess_exec(
+        *command("serve", "--config", str(write_config(directory, upstream_url, **sections))),
+        cwd=directory,
+        env=environment(directory),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None and process.stderr is not None
+        line = (await process.stdout.readline()).decode()
+        ready = READY.fullmatch(line)
+        assert ready is not None, line or (await process.stderr.read()).decode()
+        async with aiohttp.ClientSession() as client:
+            yield Served(process, ready, client)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+def refusal_to_serve(directory: Path, **sections: Any) -> str:
+    """The one message of a gateway that does not start."""
+    file = write_config(directory, **sections)
+    ended = subprocess.run(
+        command("serve", "--config", str(file)),
+        cwd=directory,
+        env=environment(directory),
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, ""), ended
+    assert ended.stderr.startswith("ringfence: ") and "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+async def run_cli(directory: Path, *arguments: str) -> Any:
+    """What a command prints as JSON."""
+    process = await asyncio.create_subprocess_exec(
+        *command(*arguments, "--config", str(directory / "ringfence.yaml"), "--json"),
+        cwd=directory,
+        env=environment(directory),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    return json.loads(said)
+
+
+async def test_ready_line_names_what_answers_then(tmp_path: Path) -> None:
+    async with served(tmp_path) as gateway:
+        async with gateway.client.get(gateway.url + "/readyz") as response:
+            assert response.status == 200
+        async with gateway.client.get(gateway.ready[2]) as response:
+            assert "ringfence_held_usd 0.0" in await response.text()
+        assert gateway.ready[4] == str(tmp_path / "ringfence.yaml")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_ends_it_with_0_and_without_a_word(tmp_path: Path, number: signal.Signals) -> None:
+    async with served(tmp_path) as gateway:
+        assert await gateway.stop(number) == (0, b"", b"")
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await gateway.ask()
+
+
+async def test_stop_lets_running_answers_end_and_leaves_nothing_held(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+    chunks = stream([text_block("to the end")], usage=USAGE)
+    async with ScriptedUpstream() as upstream, served(tmp_path, upstream.base_url, budgets=STRICT) as gateway:
+        upstream.queue(Answer(200, SSE_HEADERS, [*chunks[:3], go_on, *chunks[3:]]))
+        asked = asyncio.ensure_future(gateway.ask())
+        await upstream.wait_for_requests(1)
+        gateway.process.terminate()
+        with contextlib.suppress(aiohttp.ClientConnectionError):
+            while True:
+                async with gateway.client.get(gateway.url + "/healthz", headers={"connection": "close"}):
+                    pass
+        go_on.set()
+        status, got = await asked
+        assert await gateway.process.wait() == 0
+        assert (status, text_of(events_of(got))) == (200, "to the end")
+    assert stored(tmp_path, "SELECT nanousd FROM spend WHERE account = 'org'") == [(COST_NANOUSD,)]
+    assert stored(tmp_path, "SELECT id FROM holds") == []
+
+
+def stored(directory: Path, question: str) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(directory / "ringfence.db")) as connection:
+        return connection.execute(question).fetchall()
+
+
+async def test_second_gateway_on_the_same_database_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    async with served(tmp_path) as gateway:
+        told = await asyncio.to_thread(refusal_to_serve, tmp_path)
+        assert f"in use by another gateway (process {gateway.process.pid})" in told
+        assert str(tmp_path / "ringfence.db") in told and "store.url" in told
+        async with gateway.client.get(gateway.url + "/readyz") as response:
+            assert response.status == 200
+
+
+@pytest.mark.parametrize("section", ["listen", "metrics"])
+async def test_occupied_port_is_one_message_with_the_port(tmp_path: Path, section: str) -> None:
+    with socket.socket() as occupied:
+        occupied.bind(("127.0.0.1", 0))
+        occupied.listen()
+        port = occupied.getsockname()[1]
+        told = refusal_to_serve(tmp_path, **{section: {"host": "127.0.0.1", "port": port}})
+    assert "cannot listen" in told and str(port) in told and "in use" in told
+    assert told.count("\n") == 1
+
+
+def broken_rule(directory: Path) -> dict[str, Any]:
+    shutil.copytree(POLICIES, directory / "policies")
+    rule = directory / "policies" / "rules" / "tools" / "denylist" / "rule.rego"
+    rule.write_text(rule.read_text() + "\nviolations contains broken if {\n")
+    return {"policy": {"path": str(directory / "policies")}}
+
+
+def failing_example(directory: Path) -> dict[str, Any]:
+    shutil.copytree(POLICIES, directory / "policies")
+    example = directory / "policies" / "rules" / "files" / "secrets" / "examples" / "deny_read.json"
+    example.write_text(json.dumps(json.loads(example.read_text()) | {"expect": {"allow": True}}))
+    return {"policy": {"path": str(directory / "policies")}}
+
+
+def audit_in_the_way(directory: Path) -> dict[str, Any]:
+    (directory / "trail").mkdir()
+    return {"audit": {"path": str(directory / "trail")}}
+
+
+def damaged_store(directory: Path) -> dict[str, Any]:
+    (directory / "ringfence.db").write_bytes(b"not a database" * 1000)
+    return {}
+
+
+def unknown_setting(_directory: Path) -> dict[str, Any]:
+    return {"policy": {"settings": {"spawn": {"dept": 3}}}}
+
+
+def broken_prices(directory: Path) -> dict[str, Any]:
+    (directory / "prices.yaml").write_text("models: !!bool [")
+    return {"prices": {"path": str(directory / "prices.yaml")}}
+
+
+def odd_prices(directory: Path) -> dict[str, Any]:
+    (directory / "prices.yaml").write_text("schema: !!bool x\n")
+    return {"prices": {"path": str(directory / "prices.yaml")}}
+
+
+def broken_scenario(directory: Path) -> dict[str, Any]:
+    (directory / "scenario.yaml").write_text("turns: [{when: {promt: x}}]\n")
+    upstream = {"id": "sim", "backend": "simulated", "scenario": str(directory / "scenario.yaml")}
+    return {"upstreams": [upstream]}
+
+
+@pytest.mark.parametrize(
+    ("prepare", "words"),
+    [
+        (broken_rule, ["rules/tools/denylist/rule.rego"]),
+        (failing_example, ["rules/files/secrets/examples/deny_read.json", "allow is False, expected True"]),
+        (unknown_setting, ["spawn.dept", "did you mean depth?"]),
+        (audit_in_the_way, ["audit.path", "trail"]),
+        (damaged_store, ["ringfence.db", "not a database"]),
+        (broken_prices, ["prices.yaml", "mend the price file"]),
+        (odd_prices, ["prices.yaml", "mend the price file"]),
+        (broken_scenario, ["scenario.yaml:1:", "promt"]),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_serving(
+    tmp_path: Path, prepare: Callable[[Path], dict[str, Any]], words: list[str]
+) -> None:
+    told = refusal_to_serve(tmp_path, **prepare(tmp_path))
+    assert [word for word in words if word not in told] == [], told
+
+
+async def test_credential_made_while_serving_works_until_it_is_revoked(tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream(lambda _: stream_answer([text_block("x")])) as upstream,
+        served(tmp_path, upstream.base_url) as gateway,
+    ):
+        made = await run_cli(tmp_path, "credentials", "create", "ci", "--user", "bob")
+        opened = await seconds_until(gateway, made["secret"], 200)
+        await run_cli(tmp_path, "credentials", "revoke", "ci")
+        closed = await seconds_until(gateway, made["secret"], 401)
+        assert opened < 2.5 and closed < 2.5
+        assert (await gateway.operator("limits"))["limits"] == []
+    assert made["secret"].encode() not in (tmp_path / "ringfence.db").read_bytes()
+
+
+async def seconds_until(gateway: Served, secret: str, status: int) -> float:
+    """How long a credential takes to be answered with `status`."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    headers = {"x-api-key": secret}
+    while True:
+        async with gateway.client.get(gateway.url + "/v1/models", headers=headers) as response:
+            if response.status == status:
+                return loop.time() - began
+
+
+async def test_kill_loses_no_spend_and_no_session_and_open_holds_become_spend(tmp_path: Path) -> None:
+    whole = stream_answer([text_block("x")], usage=USAGE)
+    never = asyncio.Event()
+    hanging = Answer(200, SSE_HEADERS, [*whole.chunks[:2], never])
+    async with ScriptedUpstream() as upstream:
+        upstream.queue(whole, whole, hanging, hanging)
+        async with served(tmp_path, upstream.base_url, budgets=STRICT) as gateway:
+            for _ in range(2):
+                await gateway.ask()
+            assert await gateway.org() == (2 * COST_NANOUSD, 0)
+            asked = [asyncio.ensure_future(gateway.ask()) for _ in range(2)]
+            await upstream.wait_for_requests(4)
+            spent, held = await gateway.org()
+            (before,) = (await gateway.operator("sessions"))["sessions"]
+            gateway.process.kill()
+            await gateway.process.wait()
+            ended = await asyncio.gather(*asked, return_exceptions=True)
+        assert all(isinstance(each, aiohttp.ClientError) for each in ended)
+        async with served(tmp_path, upstream.base_url, budgets=STRICT) as gateway:
+            (after,) = (await gateway.operator("sessions"))["sessions"]
+            assert held > 2 * COST_NANOUSD * 0.9
+            assert await gateway.org() == (spent + held, 0)
+            assert (after["session"], after["agents"][0]["agent"]) == (SESSION, "main")
+            assert after["cost_nanousd"] == before["cost_nanousd"] == 2 * COST_NANOUSD
+        never.set()
+
+
+async def test_audit_is_complete_after_a_kill(tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream(lambda _: stream_answer([text_block("x")])) as upstream,
+        served(tmp_path, upstream.base_url) as gateway,
+    ):
+        for _ in range(3):
+            await gateway.ask()
+        await gateway.operator("limits")
+        gateway.process.kill()
+        await gateway.process.wait()
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert sum(line["event"] == "request" and line["path"] == "/v1/messages" for line in lines) == 3
+
+
+class Flaky:
+    """An authenticator and a store in one: the first look fails, every later one finds an overdue hold."""
+
+    def __init__(self) -> None:
+        self.looked = 0
+        self.expired_at: list[int] = []
+        self.again = asyncio.Event()
+
+    def refresh(self) -> tuple[()]:
+        self.looked += 1
+        if self.looked == 1:
+            raise OSError("disk")
+        return ()
+
+    def expire(self, now_ms: int) -> list[str]:
+        self.expired_at.append(now_ms)
+        self.again.set()
+        return ["dec_1"]
+
+
+async def test_housekeeping_that_fails_once_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    flaky, clock = Flaky(), FakeClock()
+    task = asyncio.ensure_future(keep_house(flaky, flaky, clock))  # type: ignore[arg-type]
+    await flaky.again.wait()
+    task.cancel()
+    assert (flaky.looked, flaky.expired_at) == (2, [clock.now_ms])
+    assert ["housekeeping failed" in caplog.messages[0], "dec_1" in caplog.messages[1]] == [True, True]
+
+
+async def test_agents_of_the_last_days_are_put_back_and_older_ones_are_not(tmp_path: Path) -> None:
+    clock = FakeClock()
+    store = SqliteStore(tmp_path / "ringfence.db", Limits(), clock.now_ms)
+    for session, age_ms in (("old", AGENTS_REMEMBERED_MS + 1), ("young", AGENTS_REMEMBERED_MS - 1)):
+        node = SessionNode(session, "laptop", "alice", "", inferred=False)
+        store.save_agent(Tree().add(node, "main", None, clock.now_ms - age_ms).record())
+    await store.flush()
+    tree = restored_tree(store, clock)
+    await store.close()
+    assert (tree.session("old"), tree.session("young") is not None) == (None, True)
+
+
+def test_configured_prices_are_laid_over_the_packaged_ones(tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text(
+        "schema: 1\nmodels:\n  - {id: house-model, ids: {claude_api: house-model}, context_window: 1000, max_output: 10,\n"
+        "     prices: [{effective_from: 2020-01-01, input: 1, output: 2, cache_write_5m: 1, cache_write_1h: 1, cache_read: 1}]}\n"
+    )
+    document = config_document(tmp_path, NOWHERE, prices={"path": "prices.yaml"})
+    prices = load_prices(parse_config(json.dumps(document), tmp_path / "ringfence.yaml", {}))
+    now_ms = FakeClock().now_ms
+    house, packaged = prices.find("house-model", now_ms), prices.find("claude-opus-5-5", now_ms)
+    assert house is not None and packaged is not None
+    assert (house.rates.input, house.max_output, packaged.rates.output) == (1_000_000, 10, 20_000_000)
+
+
+def test_profile_of_a_script_speaks_the_words_of_the_query() -> None:
+    profile = profile_script("export const meta = {name: 'n', description: 'd'}\nagent('x', {model: 'opus'})")
+    assert (profile.valid, profile.name, profile.fan_out, profile.models) == (True, "n", 1, ("opus",))
+    assert not profile_script("not a script").valid
