@@ -15,6 +15,8 @@ import msgspec
 import yaml
 from aiohttp import web
 
+from gateway.accounting import Accounting
+from gateway.admission import Admission
 from gateway.config import Config
 from gateway.contract import BODY_BYTES_MAX, HOLD_PING_SECONDS
 from gateway.core.budgets import LimitRow, Limits
@@ -28,7 +30,7 @@ from gateway.decider import Decider
 from gateway.errors import GatewayError, Reason
 from gateway.fuseboard import FuseBoard
 from gateway.identity.credentials import Authenticator, StoredCredentials
-from gateway.pipeline import Money, Pipeline, Records, Routing
+from gateway.pipeline import Pipeline, Records, Routing
 from gateway.policy.embedded import load_engine
 from gateway.policy.facts import classify, describe
 from gateway.ports import Clock
@@ -104,13 +106,9 @@ async def open_gateway(
         fuses = FuseBoard(restored_fuses(config, store), store, audit, metrics, clock)
         decider = Decider(engine, store, audit, metrics, clock)
         pipeline = Pipeline(
-            decider=decider,
-            fuses=fuses,
-            tree=tree,
-            money=Money(store, prices, Learned(), config.prices.fallback_model),
-            routing=Routing(
-                [Route(route.models, route.upstreams) for route in config.routes], config.aliases, upstreams
-            ),
+            admission=Admission(decider, fuses, tree, config.aliases, metrics, clock),
+            accounting=Accounting(store, prices, Learned(), config.prices.fallback_model, clock),
+            routing=Routing([Route(route.models, route.upstreams) for route in config.routes], upstreams),
             records=Records(store, audit, metrics),
             clock=clock,
             tasks=tasks,

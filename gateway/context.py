@@ -12,6 +12,7 @@ from gateway.core.decision import Decision, Lineage, Principal
 from gateway.core.lineage import AgentNode
 from gateway.core.loops import Streaks
 from gateway.core.messages import Tap
+from gateway.core.prices import Price
 from gateway.core.usage import Usage
 from gateway.errors import Reason
 
@@ -62,6 +63,7 @@ class RequestContext:
     decision: Decision | None = None
     restored_denials: int = 0
 
+    price: Price | None = None
     hold: Hold | None = None
     dispatched: bool = False
     """The request may have reached the upstream, so it may be billed."""

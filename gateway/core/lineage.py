@@ -90,6 +90,8 @@ class AgentNode:
     """Of its latest response: what of its prompt the upstream has in its cache."""
     in_flight: int = 0
     owes_tool_result: bool = False
+    admitted: bool = False
+    """Its spawn was allowed; the main agent needs no spawn."""
 
     @property
     def key(self) -> str:
@@ -255,6 +257,7 @@ class Tree:
             node.depth, node.parent = row.depth, row.parent
             session.deepest = max(session.deepest, row.depth)
             node.last_seen_ms = row.last_seen_ms
+            node.admitted = True
             node.agent_type, node.model, node.workspace = row.agent_type, row.model, row.workspace
             for used in node.counters:
                 used.requests += row.requests

@@ -62,7 +62,7 @@ class Relay:
         tap = ctx.tap = Tap()
         try:
             _require_plain(answer)
-            if (first(answer.headers, "content-type") or "").startswith("text/event-stream"):
+            if (first(answer.headers, "content-type") or "").lower().startswith("text/event-stream"):
                 return await self._stream(request, ctx, answer, tap)
             return await self._message(ctx, answer, tap)
         finally:

@@ -1,4 +1,4 @@
-"""`ringfence serve` as a process of its own: how it gets ready, refuses to start, stops, and comes back after a kill."""
+"""`ringfence serve` as a process of its own: how it gets ready, stops, and comes back after a kill."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -170,16 +171,26 @@ async def test_stop_lets_running_answers_end_and_leaves_nothing_held(tmp_path: P
         asked = asyncio.ensure_future(gateway.ask())
         await upstream.wait_for_requests(1)
         gateway.process.terminate()
-        with contextlib.suppress(aiohttp.ClientConnectionError):
-            while True:
-                async with gateway.client.get(gateway.url + "/healthz", headers={"connection": "close"}):
-                    pass
+        while await listens(gateway):
+            pass
         go_on.set()
         status, got = await asked
         assert await gateway.process.wait() == 0
         assert (status, text_of(events_of(got))) == (200, "to the end")
     assert stored(tmp_path, "SELECT nanousd FROM spend WHERE account = 'org'") == [(COST_NANOUSD,)]
     assert stored(tmp_path, "SELECT id FROM holds") == []
+
+
+async def listens(gateway: Served) -> bool:
+    """Whether a connection is taken now."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(gateway.url).port)
+    except ConnectionError:
+        return False
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    return True
 
 
 def stored(directory: Path, question: str) -> list[tuple[Any, ...]]:
@@ -379,10 +390,10 @@ async def test_agents_of_the_last_days_are_put_back_and_older_ones_are_not(tmp_p
 
 
 def test_configured_prices_are_laid_over_the_packaged_ones(tmp_path: Path) -> None:
-    (tmp_path / "prices.yaml").write_text(
-        "schema: 1\nmodels:\n  - {id: house-model, ids: {claude_api: house-model}, context_window: 1000, max_output: 10,\n"
-        "     prices: [{effective_from: 2020-01-01, input: 1, output: 2, cache_write_5m: 1, cache_write_1h: 1, cache_read: 1}]}\n"
-    )
+    rates = {"input": 1, "output": 2, "cache_write_5m": 1, "cache_write_1h": 1, "cache_read": 1}
+    model = {"id": "house-model", "ids": {"claude_api": "house-model"}, "context_window": 1000, "max_output": 10}
+    priced = model | {"prices": [rates | {"effective_from": "2020-01-01"}]}
+    (tmp_path / "prices.yaml").write_text(json.dumps({"schema": 1, "models": [priced]}))
     document = config_document(tmp_path, NOWHERE, prices={"path": "prices.yaml"})
     prices = load_prices(parse_config(json.dumps(document), tmp_path / "ringfence.yaml", {}))
     now_ms = FakeClock().now_ms

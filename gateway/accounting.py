@@ -1,0 +1,112 @@
+"""What a request may cost and what it did cost: the hold before it is sent, its end after. Two steps of the request path.
+
+The arithmetic is `core/`, the keeping is `stores/`; here they meet one request.
+"""
+
+from dataclasses import dataclass
+
+from gateway.context import RequestContext
+from gateway.core.body import messages_of
+from gateway.core.budgets import Exhausted, Hold, refusal_headers
+from gateway.core.estimate import Learned, bounded, shape_of, strict_nanousd
+from gateway.core.lineage import AgentNode
+from gateway.core.messages import Tap
+from gateway.core.prices import Price, PriceTable
+from gateway.core.pricing import Unpriced, cost_nanousd
+from gateway.errors import Reason, Refused
+from gateway.ports import Clock, Ledger
+
+HOLD_SECONDS = 3_600
+"""Deadline of a hold: longer than any answer. What has not ended by then is expired at the held amount."""
+_NEVER_BILLED = frozenset({Reason.UPSTREAM_UNREACHABLE, Reason.UPSTREAM_REFUSED})
+"""How a dispatched request can end without having cost anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    """Holds and settles."""
+
+    ledger: Ledger
+    prices: PriceTable
+    learned: Learned
+    fallback_model: str | None
+    clock: Clock
+
+    async def reserve(self, ctx: RequestContext) -> None:
+        """Hold what the request may cost on every account it is for.
+
+        Raises `Refused` (BUDGET_EXHAUSTED, MODEL_UNPRICED, STORE_UNAVAILABLE).
+        """
+        assert ctx.ask is not None and ctx.agent is not None
+        now = self.clock.unix_ms()
+        price = ctx.price = self._price(ctx.model, now)
+        accounts = _accounts(ctx, ctx.agent)
+        shape = shape_of(ctx.ask, ctx.body, max_tokens=ctx.max_tokens)
+        expected = strict = self.learned.expected_nanousd(price, shape, ctx.agent.last_tokens)
+        if self.ledger.is_strict(accounts):
+            strict = strict_nanousd(price, bounded(shape, messages_of(ctx.body, ctx.ask)))
+        hold = Hold(
+            id=ctx.id,
+            accounts=accounts,
+            strict_nanousd=strict,
+            expected_nanousd=expected,
+            created_ms=now,
+            deadline_ms=now + HOLD_SECONDS * 1000,
+        )
+        try:
+            await self.ledger.reserve(hold)
+        except Exhausted as exhausted:
+            raise Refused(Reason.BUDGET_EXHAUSTED, exhausted.message, refusal_headers(exhausted, now)) from None
+        ctx.hold = hold
+
+    def settle(self, ctx: RequestContext) -> None:
+        """End the hold, if there is one: released when nothing was billed, else settled at the answer's cost."""
+        if ctx.hold is None or ctx.price is None:
+            return
+        refused = ctx.status is not None and ctx.status >= 400
+        if not ctx.dispatched or refused or ctx.reason in _NEVER_BILLED:
+            self.ledger.release(ctx.hold.id)
+            return
+        now = self.clock.unix_ms()
+        ctx.cost_nanousd = self._cost(ctx, ctx.hold, ctx.price, now)
+        self.ledger.settle(ctx.hold.id, ctx.cost_nanousd, now)
+
+    def _cost(self, ctx: RequestContext, hold: Hold, price: Price, now: int) -> int:
+        """The price of the reported usage; without a final one, of the estimated input and what was streamed."""
+        tap = ctx.tap or Tap()
+        usage = tap.usage()
+        if usage.final:
+            self.learned.observe(price, len(ctx.body), usage)
+            if ctx.agent is not None:
+                ctx.agent.last_tokens = usage.tokens
+        else:
+            usage = tap.floor_usage(self.learned.input_tokens(price, len(ctx.body)))
+        ctx.usage, ctx.cost_estimated = usage, not usage.final
+        try:
+            return cost_nanousd(usage, self.prices, at_ms=now, fallback_model=price.id)
+        except Unpriced:
+            ctx.cost_estimated = True
+            return hold.strict_nanousd
+
+    def _price(self, model: str, now: int) -> Price:
+        price = self.prices.find(model, now)
+        if price is None and self.fallback_model is not None:
+            price = self.prices.find(self.fallback_model, now)
+        if price is None:
+            message = f"model {model} has no price; add it under prices.path or set prices.fallback_model"
+            raise Refused(Reason.MODEL_UNPRICED, message)
+        return price
+
+
+def _accounts(ctx: RequestContext, node: AgentNode) -> tuple[str, ...]:
+    principal = ctx.principal
+    assert principal is not None
+    team = (f"team:{principal.team}",) if principal.team is not None else ()
+    return (
+        "org",
+        *team,
+        f"user:{principal.user}",
+        f"credential:{principal.credential}",
+        f"session:{node.session.id}",
+        f"agent:{node.key}",
+    )

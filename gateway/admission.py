@@ -1,0 +1,267 @@
+"""May this agent live, and may it ask this? The first step of the request path; ends with the body as it goes upstream.
+
+Order: read, find the agent and count it, its spawn, the request itself, fuses, edits. Nothing is forwarded or paid here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from gateway.context import RequestContext
+from gateway.contract import (
+    AGENT_HEADERS,
+    HEADER_VALUE_CHARS_MAX,
+    MAIN_AGENT,
+    PARENT_AGENT_HEADERS,
+    RUN_HEADER,
+    SESSION_HEADERS,
+)
+from gateway.core.body import (
+    Ask,
+    Edit,
+    elements,
+    field_edit,
+    find_workspace,
+    first_words,
+    latest_messages,
+    members,
+    messages_of,
+    peek,
+    splice,
+    without_tools,
+)
+from gateway.core.decision import Client, Decision, Infer, Lineage, Obligation, Spawn
+from gateway.core.denial import needs_restoring, restore
+from gateway.core.lineage import AgentNode, SessionNode, Tree, first_of, inferred_session
+from gateway.core.loops import streaks
+from gateway.core.routing import resolve_alias
+from gateway.decider import Decider
+from gateway.errors import Reason, Refused
+from gateway.fuseboard import FuseBoard
+from gateway.ports import Clock, Telemetry
+
+CARRIED_OUT = frozenset({"strip_tools", "clamp_max_tokens", "set_model", "log_full"})
+"""Obligations of an infer decision that can be met here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Decides requests before they are paid for."""
+
+    decider: Decider
+    fuses: FuseBoard
+    tree: Tree
+    aliases: Mapping[str, str]
+    telemetry: Telemetry
+    clock: Clock
+
+    async def admit(self, ctx: RequestContext) -> None:
+        """Raises `Refused` (POLICY_DENIED, POLICY_FAILED, FUSE_BLOWN) or `Malformed`."""
+        ask = self._read(ctx)
+        node = ctx.agent = self._agent(ctx, ask)
+        node.begin(self.clock.unix_ms())
+        ctx.began = True
+        ctx.lineage = _lineage(ctx, node)
+        if not node.admitted:
+            await self._admit_spawn(ctx, node, ask)
+        await self._decide(ctx, ask)
+        for used in node.counters:
+            used.requests += 1
+        ctx.streaks = streaks(latest_messages(messages_of(ctx.body, ask)))
+        self.fuses.require_intact(node, ctx.streaks)
+        self._edit(ctx, ask)
+
+    async def admit_uncounted(self, ctx: RequestContext) -> None:
+        """The same question for a request that costs nothing: no agent comes to life by it, no meter moves."""
+        ask = self._read(ctx)
+        node = ctx.agent = self._known_agent(ctx, ask) or _nobody(ctx)
+        ctx.lineage = _lineage(ctx, node)
+        await self._decide(ctx, ask)
+        self._edit(ctx, ask)
+
+    async def may_ask(self, ctx: RequestContext, model: str) -> bool:
+        """Could this principal ask this model? Leaves no record."""
+        ctx.agent = _nobody(ctx)
+        ctx.lineage = _lineage(ctx, ctx.agent)
+        infer = Infer(
+            model=model,
+            stream=True,
+            max_tokens=None,
+            effort=None,
+            speed=None,
+            tools=(),
+            server_tools=(),
+            mcp_servers=(),
+            betas=(),
+            body_bytes=0,
+        )
+        return (await self.decider.look(ctx, infer)).allow
+
+    def _read(self, ctx: RequestContext) -> Ask:
+        ctx.ask = ask = peek(ctx.body)
+        ctx.model = resolve_alias(self.aliases, ask.model)
+        return ask
+
+    def _agent(self, ctx: RequestContext, ask: Ask) -> AgentNode:
+        """The agent that the headers claim; a new one is counted before anything is awaited."""
+        node = self._known_agent(ctx, ask)
+        if node is None:
+            session = self.tree.session(_session_id(ctx, ask)) or _new_session(ctx, ask)
+            agent_id, parent = _claim(ctx.headers, AGENT_HEADERS), _claim(ctx.headers, PARENT_AGENT_HEADERS)
+            node = self.tree.add(session, agent_id or MAIN_AGENT, parent, self.clock.unix_ms())
+            _recognise(node, ctx, ask)
+        node.model = ctx.model
+        return node
+
+    def _known_agent(self, ctx: RequestContext, ask: Ask) -> AgentNode | None:
+        assert ctx.principal is not None
+        session = self.tree.session(_session_id(ctx, ask))
+        if session is None:
+            return None
+        if session.user != ctx.principal.user:
+            raise Refused(Reason.POLICY_DENIED, f"session {session.id} belongs to another user; start a new session")
+        return session.agents.get(_claim(ctx.headers, AGENT_HEADERS) or MAIN_AGENT)
+
+    async def _admit_spawn(self, ctx: RequestContext, node: AgentNode, ask: Ask) -> None:
+        spawn = Spawn(via="first_request", agent_type=node.agent_type, model=ask.model)
+        decision = await self.decider.decide(ctx, spawn, decision_id=ctx.id)
+        if not decision.allow:
+            self.tree.remove(node)
+            ctx.began = False
+            raise _denied(decision)
+        node.admitted = True
+        self.telemetry.agent_seen("first_request")
+
+    async def _decide(self, ctx: RequestContext, ask: Ask) -> None:
+        betas = ctx.headers.get("anthropic-beta", "")
+        infer = Infer(
+            model=ask.model,
+            stream=ask.stream,
+            max_tokens=ask.max_tokens,
+            effort=ask.effort,
+            speed=ask.speed,
+            tools=ask.tools,
+            server_tools=ask.server_tools,
+            mcp_servers=ask.mcp_servers,
+            betas=tuple(beta.strip() for beta in betas.split(",")) if betas else (),
+            body_bytes=len(ctx.body),
+            dialect=ctx.dialect,
+        )
+        ctx.decision = await self.decider.decide(ctx, infer, decision_id=ctx.id, carried_out=CARRIED_OUT)
+        if not ctx.decision.allow:
+            raise _denied(ctx.decision)
+
+    def _edit(self, ctx: RequestContext, ask: Ask) -> None:
+        edits = self._edits(ctx, ask)
+        if edits:
+            ctx.body = splice(ctx.body, edits)
+            ctx.ask = msgspec.structs.replace(ask, spans=members(ctx.body))
+
+    def _edits(self, ctx: RequestContext, ask: Ask) -> list[Edit]:
+        """Everything that must change in the body: denials restored, obligations met, the alias resolved."""
+        edits = _restored(ctx.body, ask)
+        ctx.restored_denials = len(edits)
+        stripped: set[str] = set()
+        assert ctx.decision is not None
+        for obligation in ctx.decision.obligations:
+            if obligation.kind == "strip_tools":
+                stripped.update(obligation.value)
+            else:
+                self._meet(ctx, ask, obligation)
+        tools = without_tools(ctx.body, ask, frozenset(stripped))
+        if tools is not None:
+            edits.append(tools)
+        if ctx.max_tokens is not None:
+            edits.append(field_edit(ctx.body, ask, "max_tokens", str(ctx.max_tokens).encode()))
+        if ctx.model != ask.model:
+            edits.append(field_edit(ctx.body, ask, "model", msgspec.json.encode(ctx.model)))
+        return edits
+
+    def _meet(self, ctx: RequestContext, ask: Ask, obligation: Obligation) -> None:
+        if obligation.kind == "set_model":
+            ctx.model = str(obligation.value)
+        elif obligation.kind == "clamp_max_tokens" and (ask.max_tokens is None or ask.max_tokens > obligation.value):
+            ctx.max_tokens = int(obligation.value)
+
+
+def _session_id(ctx: RequestContext, ask: Ask) -> str:
+    assert ctx.principal is not None
+    claimed = _claim(ctx.headers, SESSION_HEADERS)
+    return claimed or inferred_session(ctx.principal.user, first_words(messages_of(ctx.body, ask)))
+
+
+def _new_session(ctx: RequestContext, ask: Ask) -> SessionNode:
+    assert ctx.principal is not None
+    return SessionNode(
+        _session_id(ctx, ask),
+        ctx.principal.credential,
+        ctx.principal.user,
+        ctx.client_name,
+        inferred=first_of(ctx.headers, SESSION_HEADERS) is None,
+    )
+
+
+def _nobody(ctx: RequestContext) -> AgentNode:
+    """An agent that stands in no tree, for questions that bring none to life."""
+    assert ctx.principal is not None
+    session = SessionNode("none", ctx.principal.credential, ctx.principal.user, ctx.client_name, inferred=True)
+    now = ctx.received_unix_ms
+    session.first_seen_ms = now
+    return AgentNode(session, MAIN_AGENT, None, 0, now, now)
+
+
+def _recognise(node: AgentNode, ctx: RequestContext, ask: Ask) -> None:
+    """What a new agent is, as far as its request, the spawn that asked for it, or its session's main agent tells."""
+    node.workspace = find_workspace(ctx.body, ask.spans)
+    if node.id == MAIN_AGENT:
+        node.admitted = True
+        return
+    spawn = node.session.claim(first_words(messages_of(ctx.body, ask)))
+    if spawn is not None:
+        node.agent_type = spawn.agent_type
+    main = node.session.agents.get(MAIN_AGENT)
+    if node.workspace is None and main is not None:
+        node.workspace = main.workspace
+
+
+def _lineage(ctx: RequestContext, node: AgentNode) -> Lineage:
+    return Lineage(
+        session=node.session.id,
+        agent=node.id,
+        run=_claim(ctx.headers, (RUN_HEADER,)),
+        parent=node.parent,
+        depth=node.depth,
+        agent_type=node.agent_type,
+        client=Client(ctx.client_name, ctx.client_version),
+        inferred=node.session.inferred,
+        workspace=node.workspace,
+    )
+
+
+def _denied(decision: Decision) -> Refused:
+    failed = any(reason.rule.startswith("engine/") for reason in decision.reasons)
+    return Refused(Reason.POLICY_FAILED if failed else Reason.POLICY_DENIED, decision.message)
+
+
+def _claim(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
+    value = first_of(headers, names)
+    if value is not None and (len(value) > HEADER_VALUE_CHARS_MAX or not value.isprintable() or "/" in value):
+        message = f"header {names[0]} must be at most {HEADER_VALUE_CHARS_MAX} printable characters without '/'"
+        raise Refused(Reason.BODY_MALFORMED, message)
+    return value
+
+
+def _restored(body: bytes, ask: Ask) -> list[Edit]:
+    """Edits that put denied calls of the history back to what the model had asked for."""
+    if "messages" not in ask.spans or not needs_restoring(body):
+        return []
+    offset, _ = ask.spans["messages"]
+    messages = messages_of(body, ask)
+    spans = elements(messages, "messages")
+    restored = restore([messages[start:end] for start, end in spans])
+    return [
+        (offset + start, offset + end, message)
+        for (start, end), message in zip(spans, restored, strict=True)
+        if message is not None
+    ]
