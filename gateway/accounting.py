@@ -1,4 +1,4 @@
-"""What a request may cost and what it did cost: the hold before it is sent, its end after. Two steps of the request path.
+"""What a request may cost and what it did cost: the hold before it is sent, and its end. Two steps of the path.
 
 The arithmetic is `core/`, the keeping is `stores/`; here they meet one request.
 """

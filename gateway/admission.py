@@ -1,6 +1,6 @@
 """May this agent live, and may it ask this? The first step of the request path; ends with the body as it goes upstream.
 
-Order: read, find the agent and count it, its spawn, the request itself, fuses, edits. Nothing is forwarded or paid here.
+Order: read, find the agent and count it, its spawn, the request itself, fuses, edits. Nothing is paid here.
 """
 
 from collections.abc import Mapping

@@ -34,7 +34,7 @@ MAIN_AGENT = "main"
 BODY_BYTES_MAX = 32 * 1024 * 1024
 """The Messages API's own limit (413 above it)."""
 JSON_DEPTH_MAX = 500
-"""Deepest nesting of a request body that we read; deeper is a 400 naming the place."""
+"""Nesting of a body that is sure to be read. What the decoder cannot follow (about 900) is a 400 with the place."""
 TOOL_INPUT_DEPTH_MAX = 100
 """Deepest tool input that is decided; the embedded engine refuses documents near 128 levels."""
 HEADER_VALUE_CHARS_MAX = 256

@@ -78,6 +78,9 @@ class Decider:
 
 
 def _met(decision: Decision, carried_out: frozenset[str]) -> Decision:
+    if decision.allow and decision.limits:
+        message = "the decision sets limits, which only the configuration can do in this version"
+        return denied("engine/obligation", message, decision.revision)
     for obligation in decision.obligations if decision.allow else ():
         if obligation.kind not in carried_out:
             message = f"the decision asks for '{obligation.kind}', which cannot be done for this action"

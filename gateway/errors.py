@@ -1,6 +1,6 @@
 """The closed list of why a request, tool call or run ended, and the one error that carries a member of it.
 
-Not the HTTP answers: `web/middlewares.py` alone turns a reason into a status and an envelope.
+Not the HTTP answers: `web/answers.py` alone turns a reason into a status and an envelope.
 
     GatewayError(reason)          anything we refuse or fail; the reason is the cause, never the audience
     +- Refused                    with what the client needs to act on it: retry-after, rate-limit headers

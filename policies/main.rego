@@ -32,9 +32,18 @@ shadow := [{"rule": one.rule, "message": one.message} | some one in found; one.m
 # Evaluated once: everything below reads it.
 evaluated := data.ringfence.rules
 
-obligations := [one | some one in object.get(evaluated[_][_], "obligations", [])]
+# Only what an enforced rule asks for must be done.
+obligations := [one |
+	some category, name
+	mode(concat("/", [category, name])) == "enforce"
+	some one in object.get(evaluated[category][name], "obligations", [])
+]
 
-limits := [one | some one in object.get(evaluated[_][_], "limits", [])]
+limits := [one |
+	some category, name
+	mode(concat("/", [category, name])) == "enforce"
+	some one in object.get(evaluated[category][name], "limits", [])
+]
 
 # A rule is named by its folder, so that its name cannot drift.
 found contains {"rule": rule, "message": message, "mode": mode(rule)} if {

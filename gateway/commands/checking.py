@@ -8,7 +8,9 @@ from gateway.commands.output import EXIT_DONE, EXIT_FAILED, plain, print_json, p
 from gateway.config import Config, ConfigInvalid, Policy, Problem, load_config
 from gateway.core.pricing import format_usd
 from gateway.errors import GatewayError
+from gateway.policy.bundle import load_bundle
 from gateway.policy.loadcheck import check_policies
+from gateway.policy.settings import merge_settings
 
 
 def check(path: Path, environ: Mapping[str, str], *, as_json: bool) -> int:
@@ -49,9 +51,15 @@ def _policy_problems(policy: Policy) -> list[Problem]:
     return [Problem(f"{row.file}:{row.line}" if row.line else row.file, row.message, row.suggestion) for row in found]
 
 
+def _not_enforced(policy: Policy) -> str:
+    settings, _ = merge_settings(load_bundle(policy.folder), policy.overrides)
+    modes: dict[str, str] = settings["modes"]
+    rules = sorted(f"{rule} ({mode})" for rule, mode in modes.items() if mode != "enforce")
+    return f"not enforced: {', '.join(rules) or 'none'}"
+
+
 def _summary(config: Config) -> dict[str, str]:
     """What would run, one line each; no secret is in any of it."""
-    shadowed = sum(mode != "enforce" for mode in config.policy.rules.values())
     routes = (f"{', '.join(route.models)} -> {', '.join(route.upstreams)}" for route in config.routes)
     budgets = (
         f"{row.account} {row.window} {format_usd(row.limit_nanousd)}{' strict' if row.strict else ''}"
@@ -70,7 +78,7 @@ def _summary(config: Config) -> dict[str, str]:
         "listens on": f"{config.listen.host}:{config.listen.port}",
         "metrics on": f"{config.metrics.host}:{config.metrics.port}",
         "store": config.store.url,
-        "policies": f"{config.policy.folder}, mode {config.policy.mode}, {shadowed} rules not enforced",
+        "policies": f"{config.policy.folder}, mode {config.policy.mode}, {_not_enforced(config.policy)}",
         "org": f"{config.org.id}, {len(config.org.teams)} teams",
         "credentials": f"{len(config.identity.credentials)} in the configuration",
         "upstreams": "; ".join(f"{row.id} ({row.backend})" for row in config.upstreams),

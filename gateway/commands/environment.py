@@ -16,8 +16,8 @@ CREDENTIAL_VARIABLE = "RINGFENCE_CREDENTIAL"
 
 _TITLES = {
     "claude-code": "Claude Code and the Anthropic SDKs",
-    "bedrock": "Claude Code in Bedrock mode",
-    "vertex": "Claude Code in Vertex mode",
+    "bedrock": "Claude Code in Bedrock mode; this version of the gateway does not serve its paths yet",
+    "vertex": "Claude Code in Vertex mode; this version of the gateway does not serve its paths yet",
 }
 _UNSET = ("ANTHROPIC_API_KEY",)
 _COMMENT_PREFIX = "# "

@@ -150,11 +150,15 @@ class Budget:
     strict: bool = False
 
 
+LOOP_FUSES = {"identical_tool_calls": 10, "consecutive_errors": 15}
+"""What ends a loop when the configuration says nothing of agents' fuses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fuses:
-    """Limits by meter, per agent, session and run. `cost` is in nano-dollars."""
+    """Limits by meter, per agent, session and run. `cost` is in nano-dollars. Loops are ended also when none is set."""
 
-    agent: Mapping[str, int] = field(default_factory=_empty)
+    agent: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(LOOP_FUSES))
     session: Mapping[str, int] = field(default_factory=_empty)
     run: Mapping[str, int] = field(default_factory=_empty)
 

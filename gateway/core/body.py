@@ -24,6 +24,8 @@ DISTINCT_TOOL_LISTS_MAX = 64
 TAIL_TRIES_MAX = 32
 """Candidate starts tried when looking for the last messages from the end before the whole array is decoded."""
 
+_TOO_DEEP = f"is nested too deep to be read; {JSON_DEPTH_MAX} levels are sure to be"
+
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 _key = re.compile(rb'[ \t\n\r]*"((?:[^"\\]|\\.)*+)"[ \t\n\r]*:[ \t\n\r]*')
@@ -305,7 +307,7 @@ def _decode(decoder: Any, raw: bytes, place: str) -> Any:
     try:
         return decoder.decode(raw)
     except RecursionError:
-        raise Malformed(place or _deepest(raw), f"is nested more than {JSON_DEPTH_MAX} levels deep") from None
+        raise Malformed(place or _deepest(raw), _TOO_DEEP) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Malformed(place, f"request body: {error}" if not place else str(error)) from None
 
@@ -314,7 +316,7 @@ def _typed(raw: bytes, kind: Any, place: str) -> Any:
     try:
         return msgspec.json.decode(raw, type=kind)
     except RecursionError:
-        raise Malformed(place, f"is nested more than {JSON_DEPTH_MAX} levels deep") from None
+        raise Malformed(place, _TOO_DEEP) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         problem, _, inner = str(error).partition(" - at `$")
         raise Malformed(place + inner.rstrip("`"), problem) from None

@@ -19,6 +19,8 @@ from gateway.ports import Authenticator, Clock
 from gateway.web.answers import error_response
 
 CONTEXT: web.RequestKey[RequestContext] = web.RequestKey("context", RequestContext)
+IN_FLIGHT_MAX = 2_000
+"""Requests answered at once by one process: each may hold a body of `BODY_BYTES_MAX` and a held tool call."""
 OPEN_PATHS = frozenset({"/", "/api/hello", "/healthz", "/readyz"})
 """Answered without a credential: they tell nothing, and clients probe them before they send one."""
 
@@ -35,7 +37,7 @@ class Recorder(Protocol):
 
 def build_middlewares(authenticator: Authenticator, clock: Clock, records: Recorder) -> list[Middleware]:
     """The order is security: nothing below `authenticate` runs without a principal."""
-    return [build_context(clock, records), build_authenticate(authenticator)]
+    return [build_context(clock, records), build_bound(IN_FLIGHT_MAX), build_authenticate(authenticator)]
 
 
 def build_context(clock: Clock, records: Recorder) -> Middleware:
@@ -80,6 +82,24 @@ async def _answered(request: web.Request, ctx: RequestContext, handler: Handler)
 def _refusal(ctx: RequestContext, error: GatewayError) -> web.StreamResponse:
     ctx.reason, ctx.message = error.reason, error.message
     return error_response(error, ctx.id)
+
+
+def build_bound(in_flight_max: int) -> Middleware:
+    """Refuse to begin more requests than memory is sure to hold."""
+    in_flight = 0
+
+    @web.middleware
+    async def bound(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal in_flight
+        if in_flight >= in_flight_max:
+            raise GatewayError(Reason.OVERLOADED, f"{in_flight_max} requests are being answered; try again in a moment")
+        in_flight += 1
+        try:
+            return await handler(request)
+        finally:
+            in_flight -= 1
+
+    return bound
 
 
 def build_authenticate(authenticator: Authenticator) -> Middleware:

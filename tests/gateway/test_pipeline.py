@@ -341,3 +341,32 @@ async def test_estimate_reads_the_body_as_it_goes_upstream(tmp_path: Path) -> No
             async with gateway.post(body) as response:
                 statuses.append(response.status)
         assert statuses == [200, 429]
+
+
+async def test_counting_tokens_brings_no_agent_to_life(tmp_path: Path) -> None:
+    policy = {"settings": {"spawn": {"total": 0}}}
+    new_agent = {"x-claude-code-agent-id": "a1"}
+    async with (
+        ScriptedUpstream(lambda _: json_answer({"input_tokens": 7})) as upstream,
+        serving(tmp_path, upstream.base_url, policy=policy) as gateway,
+    ):
+        async with gateway.post(request_body(), path="/v1/messages/count_tokens", headers=new_agent) as response:
+            assert response.status == 200
+        async with gateway.post(request_body(), headers=new_agent) as response:
+            assert response.status == 451
+        assert len(upstream.received) == 1
+
+
+async def test_upstream_error_costs_nothing_also_when_the_client_leaves_first(tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+    error = error_answer(500, "api_error", "broken")
+    async with ScriptedUpstream() as upstream, serving(tmp_path, upstream.base_url, budgets=STRICT_DOLLAR) as gateway:
+        upstream.queue(Answer(500, error.headers, [go_on, *error.chunks]))
+        asking = asyncio.ensure_future(gateway.post(request_body()).__aenter__())
+        await upstream.wait_for_requests(1)
+        asking.cancel()
+        await gateway.operator("limits")
+        go_on.set()
+        await gateway.quiet()
+        (limit,) = (await gateway.operator("limits"))["limits"]
+        assert limit["held_nanousd"] == 0

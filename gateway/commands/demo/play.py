@@ -72,7 +72,11 @@ async def _play_all(folder: Path, narrator: Narrator, pace: str, client: Path | 
         seconds = time.monotonic() - began
         narrator.tell("", f"ready after {seconds:.1f} s at {stage.url}, a simulated model behind it, policies checked")
         for user in (OPERATOR, DEVELOPER, RESEARCHER):
-            narrator.tell("", f"$ ringfence credentials create {user}-demo --user {user}", "yellow")
+            narrator.tell(
+                "",
+                f"$ ringfence credentials create {user}-demo --user {user}{' --operator' if user == OPERATOR else ''}",
+                "yellow",
+            )
             await stage.create_credential(user, operator=user == OPERATOR)
         async with open_client(stage.url, stage.secrets[DEVELOPER]) as sdk:
             return await _play_scenes(stage, narrator, _player(stage, narrator, sdk, client), PACES[pace].pause_seconds)

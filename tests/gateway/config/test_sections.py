@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, ConfigInvalid, Listen, Route, parse_config
+from gateway.config.model import LOOP_FUSES
 from gateway.config.sections import SECRET_CHARS_MIN
 
 ENVIRON = {"ALICE": "alice-secret-0123456789", "KEY": "sk-ant-0123456789"}
@@ -26,7 +27,7 @@ def test_smallest_configuration_gets_every_default() -> None:
     assert (config.listen, config.metrics) == (Listen("127.0.0.1", 8080), Listen("127.0.0.1", 9464))
     assert config.routes == (Route(("*",), ("sim",)),)
     assert config.store.url == "sqlite:////ringfence.db" and config.audit.path == "stdout"
-    assert (config.budgets, dict(config.fuses.agent), config.warnings) == ((), {}, ())
+    assert (config.budgets, dict(config.fuses.agent), config.warnings) == ((), LOOP_FUSES, ())
 
 
 def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:

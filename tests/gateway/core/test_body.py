@@ -74,7 +74,7 @@ def test_spaced_array_gives_exact_spans() -> None:
 
 
 def test_deep_nesting_is_refused_with_its_place() -> None:
-    with pytest.raises(Malformed, match="messages: is nested more than"):
+    with pytest.raises(Malformed, match="messages: is nested too deep"):
         peek(b'{"model":"a","messages":' + b"[" * 5000 + b"]" * 5000 + b"}")
 
 

@@ -16,7 +16,7 @@ BAD_BODIES = {
     b'{"model":"claude-opus-5-5","model":"claude-haiku-5-5","messages":[]}': "model: the key occurs twice",
     b'{"model":7,"messages":[]}': "model: Expected `str`",
     b'{"model":"claude-opus-5-5"}': "messages: is required",
-    b'{"model":"claude-opus-5-5","messages":' + b"[" * 9000 + b"]" * 9000 + b"}": "messages: is nested more than",
+    b'{"model":"claude-opus-5-5","messages":' + b"[" * 9000 + b"]" * 9000 + b"}": "messages: is nested too deep",
 }
 
 

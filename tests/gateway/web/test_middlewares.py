@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
+from gateway.errors import GatewayError, Reason
 from gateway.web import middlewares
 from tests.support.gateway import CREDENTIAL, OPERATOR, Serving, request_body, serving
 from tests.support.upstream import ScriptedUpstream, stream_answer, text_block
@@ -74,6 +77,19 @@ async def test_path_tag_reaches_policy_and_not_the_upstream(tmp_path: Path) -> N
         assert record["principal"]["tags"] == {"path": "team-a"}
 
 
+async def test_more_requests_than_fit_are_refused_and_counted_out_again() -> None:
+    bound = middlewares.build_bound(1)
+
+    async def nested(request: web.Request) -> web.StreamResponse:
+        return await bound(request, nested)
+
+    request = make_mocked_request("POST", "/v1/messages")
+    for _ in range(2):
+        with pytest.raises(GatewayError) as refused:
+            await bound(request, nested)
+        assert refused.value.reason is Reason.OVERLOADED
+
+
 def test_order_puts_the_context_outside_authentication() -> None:
     names = [each.__name__ for each in middlewares.build_middlewares(None, None, None)]  # type: ignore[arg-type]
-    assert names == ["context", "authenticate"]
+    assert names == ["context", "bound", "authenticate"]
