@@ -19,16 +19,12 @@ from gateway.contract import (
 )
 from gateway.core.body import (
     Ask,
-    Edit,
-    elements,
     field_edit,
     find_workspace,
     first_words,
     latest_messages,
-    members,
     messages_of,
     peek,
-    splice,
     without_tools,
 )
 from gateway.core.decision import Client, Decision, Infer, Lineage, Obligation, Spawn
@@ -36,6 +32,7 @@ from gateway.core.denial import needs_restoring, restore
 from gateway.core.lineage import AgentNode, SessionNode, Tree, first_of, inferred_session
 from gateway.core.loops import streaks
 from gateway.core.routing import resolve_alias
+from gateway.core.spans import Edit, elements, members, splice
 from gateway.decider import Decider
 from gateway.errors import Reason, Refused
 from gateway.fuseboard import FuseBoard

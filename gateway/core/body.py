@@ -1,103 +1,21 @@
-"""A bounded look at a request body, and exact small edits of it. Never re-serialises what it does not change.
-
-`members` and `elements` walk one level of JSON and give byte spans, so that a single value can be replaced in place
-whatever its depth. The walk also finds duplicate keys: decoders keep the last, an upstream may keep the first, and
-then what was decided would not be what runs. Strings and numbers that nobody reads are not validated; the upstream
-does that.
-"""
+"""A bounded look at the body of a Messages request: what it asks for, its messages, and edits of its fields."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from gateway.contract import DENIED_TOOL, JSON_DEPTH_MAX
-from gateway.errors import GatewayError, Reason
-
-Span = tuple[int, int]
-Edit = tuple[int, int, bytes]
+from gateway.contract import DENIED_TOOL
+from gateway.core.spans import Edit, Malformed, Span, elements, members, typed
 
 DISTINCT_TOOL_LISTS_MAX = 64
 """Tool lists remembered by content: a client repeats the same one in every request of a conversation."""
 TAIL_TRIES_MAX = 32
 """Candidate starts tried when looking for the last messages from the end before the whole array is decoded."""
 
-_TOO_DEEP = f"is nested too deep to be read; {JSON_DEPTH_MAX} levels are sure to be"
-
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_array = msgspec.json.Decoder(list[msgspec.Raw])
-_key = re.compile(rb'[ \t\n\r]*"((?:[^"\\]|\\.)*+)"[ \t\n\r]*:[ \t\n\r]*')
-_open_brace = re.compile(rb"[ \t\n\r]*\{")
-_open_bracket = re.compile(rb"[ \t\n\r]*\[[ \t\n\r]*")
-_separator = re.compile(rb"[ \t\n\r]*(,?)[ \t\n\r]*")
 _workspace = re.compile(rb'[Ww]orking directory: (/[^"\\]*)')
-
-
-class Malformed(GatewayError):
-    """The body is not what the Messages API takes. `place` is a JSON path such as `tools[3].name`."""
-
-    def __init__(self, place: str, problem: str) -> None:
-        super().__init__(Reason.BODY_MALFORMED, f"{place}: {problem}" if place else problem)
-        self.place = place
-
-
-def members(raw: bytes, place: str = "") -> dict[str, Span]:
-    """Top-level members of a JSON object: key -> (start, end) of its value.
-
-    Raises:
-        Malformed: not an object, not JSON, nested too deep, or a key occurs twice.
-    """
-    values = _decode(_object, raw, place)
-    opening = _open_brace.match(raw)
-    position = opening.end() if opening else 0
-    spans: dict[str, Span] = {}
-    while (key := _key.match(raw, position)) is not None:
-        name = _name(key[1], place)
-        value = bytes(values[name])
-        start = key.end()
-        if name in spans or not raw.startswith(value, start):
-            raise Malformed(f"{place}.{name}" if place else name, "the key occurs twice; send it once")
-        end = start + len(value)
-        spans[name] = (start, end)
-        separator = _separator.match(raw, end)
-        position = separator.end() if separator else end
-    return spans
-
-
-def _name(raw: bytes, place: str) -> str:
-    if b"\\" not in raw and raw.isascii():
-        return raw.decode()
-    name: str = _typed(b'"' + raw + b'"', str, place)
-    return name
-
-
-def elements(raw: bytes, place: str = "") -> list[Span]:
-    """Spans of the elements of a JSON array.
-
-    Raises:
-        Malformed: not an array, not JSON or nested too deep.
-    """
-    spans: list[Span] = []
-    opening = _open_bracket.match(raw)
-    position = opening.end() if opening else 0
-    for value in _decode(_array, raw, place):
-        end = position + len(bytes(value))
-        spans.append((position, end))
-        separator = _separator.match(raw, end)
-        position = separator.end() if separator else end
-    return spans
-
-
-def splice(raw: bytes, edits: Sequence[Edit]) -> bytes:
-    """Replace spans of `raw`, given as (start, end, replacement) in any order, not overlapping."""
-    pieces: list[bytes] = []
-    position = 0
-    for start, end, replacement in sorted(edits):
-        pieces += (raw[position:start], replacement)
-        position = end
-    return b"".join((*pieces, raw[position:]))
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -141,7 +59,7 @@ def peek(body: bytes) -> Ask:
         if name not in spans:
             return None
         start, end = spans[name]
-        return _typed(body[start:end], kind, name)
+        return typed(body[start:end], kind, name)
 
     if "model" not in spans:
         raise Malformed("model", "is required: the id of the model to use")
@@ -173,7 +91,7 @@ def _checked(body: bytes, spans: dict[str, Span], name: str, kind: Any) -> Any:
     if raw == b"null":
         return None
     members(raw, name)
-    return _typed(raw, kind, name)
+    return typed(raw, kind, name)
 
 
 @lru_cache(maxsize=DISTINCT_TOOL_LISTS_MAX)
@@ -186,7 +104,7 @@ def _read_tools(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for index, (start, end) in enumerate(elements(raw, "tools")):
         place = f"tools[{index}]"
         members(raw[start:end], place)
-        tool = _typed(raw[start:end], _Tool, place)
+        tool = typed(raw[start:end], _Tool, place)
         if tool.name == DENIED_TOOL:
             raise Malformed(f"{place}.name", f"'{DENIED_TOOL}' is reserved for denied calls; rename the tool")
         if tool.type is not None and tool.type != "custom":
@@ -203,7 +121,7 @@ def _read_servers(raw: bytes) -> tuple[str, ...]:
     for index, (start, end) in enumerate(elements(raw, "mcp_servers")):
         place = f"mcp_servers[{index}]"
         members(raw[start:end], place)
-        urls.append(_typed(raw[start:end], _Server, place).url or "")
+        urls.append(typed(raw[start:end], _Server, place).url or "")
     return tuple(urls)
 
 
@@ -237,8 +155,9 @@ def latest_messages(messages: bytes) -> Iterator[Message]:
         end = messages.rfind(b",", 0, start)
         if end < 0:
             return
-    for raw in reversed(_decode(_array, messages[:end] + b"]", "messages")):
-        yield _typed(bytes(raw), Message, "messages")
+    rest = messages[:end] + b"]"
+    for span in reversed(elements(rest, "messages")):
+        yield typed(rest[slice(*span)], Message, "messages")
 
 
 class _Text(msgspec.Struct, frozen=True):
@@ -250,7 +169,7 @@ def first_words(messages: bytes) -> str:
     spans = elements(messages, "messages")
     if not spans:
         return ""
-    content = _typed(messages[slice(*spans[0])], Message, "messages[0]").content
+    content = typed(messages[slice(*spans[0])], Message, "messages[0]").content
     try:
         told = msgspec.json.decode(content, type=str | list[_Text])
     except msgspec.MsgspecError:
@@ -276,7 +195,7 @@ def find_workspace(body: bytes, spans: dict[str, Span]) -> str | None:
 
 
 def _role(message: bytes) -> str:
-    return _typed(message, Message, "messages").role
+    return typed(message, Message, "messages").role
 
 
 def messages_of(body: bytes, ask: Ask) -> bytes:
@@ -299,40 +218,5 @@ def without_tools(body: bytes, ask: Ask, names: frozenset[str]) -> Edit | None:
         return None
     raw = _value(body, ask.spans, "tools")
     kept = [raw[slice(*span)] for span in elements(raw, "tools")]
-    kept = [tool for tool in kept if _typed(tool, _Tool, "tools").name not in names]
+    kept = [tool for tool in kept if typed(tool, _Tool, "tools").name not in names]
     return (*ask.spans["tools"], b"[" + b",".join(kept) + b"]")
-
-
-def _decode(decoder: Any, raw: bytes, place: str) -> Any:
-    try:
-        return decoder.decode(raw)
-    except RecursionError:
-        raise Malformed(place or _deepest(raw), _TOO_DEEP) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Malformed(place, f"request body: {error}" if not place else str(error)) from None
-
-
-def _typed(raw: bytes, kind: Any, place: str) -> Any:
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except RecursionError:
-        raise Malformed(place, _TOO_DEEP) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        problem, _, inner = str(error).partition(" - at `$")
-        raise Malformed(place + inner.rstrip("`"), problem) from None
-
-
-def _deepest(raw: bytes) -> str:
-    """The top-level key under which nesting passes the limit; runs only to word an error."""
-    depth = 0
-    key = ""
-    for token in re.finditer(rb'"((?:[^"\\]|\\.)*+)"(\s*:)?|[{}\[\]]', raw):
-        first = token[0][:1]
-        if first == b'"':
-            if depth == 1 and token[2]:
-                key = token[1].decode(errors="replace")
-        else:
-            depth += 1 if first in b"{[" else -1
-            if depth > JSON_DEPTH_MAX:
-                break
-    return key

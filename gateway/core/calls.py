@@ -11,8 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.body import Edit, Span, elements, members, splice
 from gateway.core.denial import Denial, denial_text, denied_input
+from gateway.core.spans import Edit, Span, elements, members, splice
 from gateway.core.strict import broke, check_spelling, decode_strictly, parse_input, string_member
 from gateway.errors import GatewayError
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.body import Edit, Span, elements, members, splice
+from gateway.core.spans import Edit, Span, elements, members, splice
 from gateway.errors import GatewayError
 
 _MARK = DENIED_TOOL.encode()

@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.contract import DENIED_TOOL, error_envelope
-from gateway.core.body import members, splice
 from gateway.core.calls import (
     END_TURN,
     HELD_BYTES_MAX,
@@ -41,6 +40,7 @@ from gateway.core.calls import (
 )
 from gateway.core.denial import Denial, denial_text, denied_input
 from gateway.core.messages import Tap
+from gateway.core.spans import members, splice
 from gateway.core.sse import Frame, Framing, InputRun, TextRun
 from gateway.core.strict import (
     JsonObject,

@@ -19,6 +19,8 @@ from gateway.ports import Authenticator, Clock
 from gateway.web.answers import error_response
 
 CONTEXT: web.RequestKey[RequestContext] = web.RequestKey("context", RequestContext)
+BEGUN: web.RequestKey[web.StreamResponse] = web.RequestKey("begun", web.StreamResponse)
+"""The answer whose first bytes are out: nothing is written over it."""
 IN_FLIGHT_MAX = 2_000
 """Requests answered at once by one process: each may hold a body of `BODY_BYTES_MAX` and a held tool call."""
 OPEN_PATHS = frozenset({"/", "/api/hello", "/healthz", "/readyz"})
@@ -64,24 +66,31 @@ async def _answered(request: web.Request, ctx: RequestContext, handler: Handler)
     try:
         response = await handler(request)
     except GatewayError as error:
-        return _refusal(ctx, error)
+        return _refusal(request, ctx, error)
     except web.HTTPException as error:
-        return _refusal(ctx, _from_http(error, request))
+        return _refusal(request, ctx, _from_http(error, request))
     except asyncio.CancelledError:
         ctx.reason = ctx.reason or Reason.CLIENT_GONE
         raise
     except Exception:
         _log.exception("request %s failed", ctx.id)
-        return _refusal(ctx, GatewayError(Reason.INTERNAL, f"the gateway failed on {ctx.id}; its log says how"))
+        return _refusal(
+            request, ctx, GatewayError(Reason.INTERNAL, f"the gateway failed on {ctx.id}; its log says how")
+        )
     if not response.prepared:
         response.headers.setdefault(REQUEST_ID_HEADER, ctx.id)
         response.headers[DECISION_HEADER] = ctx.id
     return response
 
 
-def _refusal(ctx: RequestContext, error: GatewayError) -> web.StreamResponse:
+def _refusal(request: web.Request, ctx: RequestContext, error: GatewayError) -> web.StreamResponse:
     ctx.reason, ctx.message = error.reason, error.message
-    return error_response(error, ctx.id)
+    begun = request.get(BEGUN)
+    if begun is None:
+        return error_response(error, ctx.id)
+    if request.transport is not None:
+        request.transport.abort()
+    return begun
 
 
 def build_bound(in_flight_max: int) -> Middleware:

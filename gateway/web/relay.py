@@ -29,6 +29,7 @@ from gateway.errors import GatewayError, Reason
 from gateway.ports import Clock, UpstreamAnswer
 from gateway.tasks import Tasks
 from gateway.toolcalls import ToolCalls
+from gateway.web.middlewares import BEGUN
 
 R = TypeVar("R", bound=web.StreamResponse)
 
@@ -99,6 +100,7 @@ class Relay:
         stream = _Stream(gate=gate, answer=answer, out=self._out(response, ctx))
         try:
             await response.prepare(request)
+            request[BEGUN] = response
             await stream.run(ctx, self._tool_calls)
             await response.write_eof()
         except GatewayError as error:

@@ -6,18 +6,8 @@ import msgspec
 import pytest
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.body import (
-    Malformed,
-    elements,
-    field_edit,
-    find_workspace,
-    first_words,
-    latest_messages,
-    members,
-    peek,
-    splice,
-    without_tools,
-)
+from gateway.core.body import field_edit, find_workspace, first_words, latest_messages, peek, without_tools
+from gateway.core.spans import Malformed, splice
 
 SPACED = b' { "model" : "claude-opus-5-5" ,\n "max_tokens":5, "messages" : [ ] }\n'
 
@@ -25,52 +15,6 @@ SPACED = b' { "model" : "claude-opus-5-5" ,\n "max_tokens":5, "messages" : [ ] }
 def body(**fields: object) -> bytes:
     """A compact request body."""
     return json.dumps({"model": "claude-opus-5-5", "messages": []} | fields, separators=(",", ":")).encode()
-
-
-def test_spaced_object_gives_exact_spans() -> None:
-    spans = members(SPACED)
-    assert {name: SPACED[slice(*span)] for name, span in spans.items()} == {
-        "model": b'"claude-opus-5-5"',
-        "max_tokens": b"5",
-        "messages": b"[ ]",
-    }
-
-
-def test_escaped_key_is_known_by_its_meaning() -> None:
-    raw = b'{"mod\\u0065l":"a"}'
-    assert raw[slice(*members(raw)["model"])] == b'"a"'
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b'{"model":"a","model":"b"}',
-        b'{"model":"a","model":"a"}',
-        b'{"model":"a","mod\\u0065l":"b"}',
-        b'{ "model" : "a" , "x":1, "model" : "bb"}',
-        b'{"model":"a","x":{"model":"c"},"model":"a"}',
-    ],
-)
-def test_duplicate_key_is_refused_by_name(raw: bytes) -> None:
-    with pytest.raises(Malformed, match="model: the key occurs twice"):
-        members(raw)
-
-
-def test_same_key_at_another_level_is_no_duplicate() -> None:
-    assert set(members(b'{"model":"a","x":{"model":"c"}}')) == {"model", "x"}
-
-
-@pytest.mark.parametrize(
-    "raw", [b"", b"[]", b"null", b"{", b'{"a":1}x', b'{"a":}', b"\xef\xbb\xbf{}", b"\x1f\x8b", b'{"\xff":1}']
-)
-def test_anything_but_an_object_is_malformed(raw: bytes) -> None:
-    with pytest.raises(Malformed):
-        members(raw)
-
-
-def test_spaced_array_gives_exact_spans() -> None:
-    raw = b' [ 1 , {"a":[2]} ,"x" ] '
-    assert [raw[slice(*span)] for span in elements(raw)] == [b"1", b'{"a":[2]}', b'"x"']
 
 
 def test_deep_nesting_is_refused_with_its_place() -> None:

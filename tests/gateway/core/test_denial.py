@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.body import elements
 from gateway.core.denial import Denial, denial_text, denied_calls, denied_input, needs_restoring, restore, result_text
+from gateway.core.spans import elements
 from tests.support.streams import DENIAL, golden
 
 CALL = {"command": "rm -rf build", "timeout": 5.0}

@@ -2,14 +2,25 @@
 
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestServer, make_mocked_request
 
+from gateway.context import RequestContext
 from gateway.errors import GatewayError, Reason
 from gateway.web import middlewares
+from tests.support.clock import FakeClock
 from tests.support.gateway import CREDENTIAL, OPERATOR, Serving, request_body, serving
 from tests.support.upstream import ScriptedUpstream, stream_answer, text_block
+
+
+class NoRecords:
+    """A recorder that keeps nothing."""
+
+    def begin(self) -> None: ...
+    def record(self, ctx: RequestContext) -> None: ...
+
 
 BEARER = f"Bearer {CREDENTIAL}"
 
@@ -88,6 +99,23 @@ async def test_more_requests_than_fit_are_refused_and_counted_out_again() -> Non
         with pytest.raises(GatewayError) as refused:
             await bound(request, nested)
         assert refused.value.reason is Reason.OVERLOADED
+
+
+async def test_fault_inside_a_begun_answer_cuts_it_and_writes_nothing_over_it(tmp_path: Path) -> None:
+    begun = web.StreamResponse()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        await begun.prepare(request)
+        await begun.write(b"first bytes")
+        request[middlewares.BEGUN] = begun
+        raise ZeroDivisionError
+
+    app = web.Application(middlewares=[middlewares.build_context(FakeClock(), NoRecords())])
+    app.router.add_get("/v1/x", handler)
+    async with TestServer(app) as server, aiohttp.ClientSession() as client:
+        async with client.get(server.make_url("/v1/x")) as response:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.read()
 
 
 def test_order_puts_the_context_outside_authentication() -> None:
