@@ -6,7 +6,6 @@ The arithmetic is `core/`, the keeping is `stores/`; here they meet one request.
 from dataclasses import dataclass
 
 from gateway.context import RequestContext
-from gateway.core.body import messages_of
 from gateway.core.budgets import Exhausted, Hold, refusal_headers
 from gateway.core.estimate import Learned, bounded, shape_of, strict_nanousd
 from gateway.core.lineage import AgentNode
@@ -44,7 +43,7 @@ class Accounting:
         shape = shape_of(ctx.ask, ctx.body, max_tokens=ctx.max_tokens)
         expected = strict = self.learned.expected_nanousd(price, shape, ctx.agent.last_tokens)
         if self.ledger.is_strict(accounts):
-            strict = strict_nanousd(price, bounded(shape, messages_of(ctx.body, ctx.ask)))
+            strict = strict_nanousd(price, bounded(shape, memoryview(ctx.body)[slice(*ctx.ask.spans["messages"])]))
         hold = Hold(
             id=ctx.id,
             accounts=accounts,

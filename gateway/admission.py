@@ -65,7 +65,7 @@ class Admission:
         await self._decide(ctx, ask)
         for used in node.counters:
             used.requests += 1
-        ctx.streaks = streaks(latest_messages(messages_of(ctx.body, ask)))
+        ctx.streaks = streaks(latest_messages(ctx.body, ask.spans["messages"]))
         self.fuses.require_intact(node, ctx.streaks)
         self._edit(ctx, ask)
 

@@ -63,7 +63,7 @@ def peek(body: bytes) -> Ask:
 
     if "model" not in spans:
         raise Malformed("model", "is required: the id of the model to use")
-    if _value(body, spans, "messages")[:1] != b"[":
+    if not body.startswith(b"[", spans.get("messages", (len(body), 0))[0]):
         raise Malformed("messages", "is required: an array of messages")
     tools, server_tools = _read_tools(_value(body, spans, "tools"))
     output_config = _checked(body, spans, "output_config", _OutputConfig)
@@ -135,27 +135,28 @@ class Message(msgspec.Struct, frozen=True):
 _message = msgspec.json.Decoder(Message)
 
 
-def latest_messages(messages: bytes) -> Iterator[Message]:
-    """Entries of a raw `messages` array from the last to the first, decoding no more than is taken.
+def latest_messages(body: bytes, span: Span) -> Iterator[Message]:
+    """Entries of the `messages` array at `span` from the last to the first, decoding no more than is taken.
 
     The bytes `{"role":` cannot stand inside a JSON string, and what begins at a nested object does not end with its
     entry: so a candidate that decodes as one value up to the known end is an entry. Arrays written otherwise (spaces,
     another key first) are decoded whole.
     """
-    start = end = messages.rfind(b"]")
+    opening, end = span[0], span[1] - 1
+    start = end
     tries = 0
-    while tries < TAIL_TRIES_MAX and (start := messages.rfind(b'{"role":', 0, start)) >= 0:
+    while tries < TAIL_TRIES_MAX and (start := body.rfind(b'{"role":', opening, start)) >= 0:
         tries += 1
         try:
-            found = _message.decode(messages[start:end])
+            found = _message.decode(body[start:end])
         except (msgspec.MsgspecError, RecursionError):
             continue
         yield found
         tries = 0
-        end = messages.rfind(b",", 0, start)
+        end = body.rfind(b",", opening, start)
         if end < 0:
             return
-    rest = messages[:end] + b"]"
+    rest = body[opening:end] + b"]"
     for span in reversed(elements(rest, "messages")):
         yield typed(rest[slice(*span)], Message, "messages")
 

@@ -50,7 +50,7 @@ class Content:
     unbounded: bool = False
 
 
-def measure_content(messages: bytes) -> Content:
+def measure_content(messages: bytes | memoryview) -> Content:
     """Look at every content block of a raw `messages` array."""
     try:
         entries = _messages.decode(messages)

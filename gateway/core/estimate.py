@@ -70,7 +70,7 @@ def shape_of(ask: Ask, body: bytes, *, max_tokens: int | None = None) -> Shape:
     )
 
 
-def bounded(shape: Shape, messages: bytes) -> Shape:
+def bounded(shape: Shape, messages: bytes | memoryview) -> Shape:
     """`shape` with what only a look at every message finds; a strict estimate needs it."""
     content = measure_content(messages)
     return replace(shape, images=content.images, unbounded=shape.unbounded or content.unbounded)

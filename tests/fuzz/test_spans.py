@@ -64,7 +64,10 @@ def test_latest_messages_are_all_messages_reversed(
     history: list[dict[str, object]], separators: tuple[str, str]
 ) -> None:
     raw = json.dumps(history, separators=separators).encode()
-    found = [{"role": entry.role, "content": json.loads(bytes(entry.content))} for entry in latest_messages(raw)]
+    found = [
+        {"role": entry.role, "content": json.loads(bytes(entry.content))}
+        for entry in latest_messages(raw, (0, len(raw)))
+    ]
     assert found == history[::-1]
 
 
@@ -72,7 +75,7 @@ def test_latest_messages_are_all_messages_reversed(
 def test_any_history_has_streaks_or_our_error(history: list[object]) -> None:
     raw = json.dumps(history, separators=(",", ":")).encode()
     try:
-        seen = streaks(latest_messages(raw))
+        seen = streaks(latest_messages(raw, (0, len(raw))))
     except Malformed:
         return
     assert seen.identical_tool_calls >= 0 and seen.consecutive_errors >= 0

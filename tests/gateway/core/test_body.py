@@ -85,17 +85,22 @@ def test_latest_messages_come_from_the_last_to_the_first(separators: tuple[str, 
     nested = {"role": "user", "content": [{"type": "tool_result", "content": {"role": "assistant", "content": "x"}}]}
     history = [{"role": "user", "content": "a"}, nested, {"role": "assistant", "content": 'say {"role":"user"}'}]
     raw = json.dumps(history, separators=separators).encode()
-    found = [(entry.role, msgspec.json.decode(entry.content)) for entry in latest_messages(raw)]
+    found = [(entry.role, msgspec.json.decode(entry.content)) for entry in latest_messages(raw, (0, len(raw)))]
     assert found == [(entry["role"], entry["content"]) for entry in reversed(history)]
 
 
 def test_messages_with_another_key_order_are_read_too() -> None:
     raw = b'[{"content":"a","role":"user"},{"role":"assistant","content":"b"}]'
-    assert [entry.role for entry in latest_messages(raw)] == ["assistant", "user"]
+    assert [entry.role for entry in latest_messages(raw, (0, len(raw)))] == ["assistant", "user"]
+
+
+def test_messages_are_found_where_they_stand_in_the_body() -> None:
+    raw = body(messages=[{"role": "user", "content": "a"}], after=[{"role": "system"}])
+    assert [entry.role for entry in latest_messages(raw, peek(raw).spans["messages"])] == ["user"]
 
 
 def test_empty_history_has_no_messages() -> None:
-    assert list(latest_messages(b"[]")) == []
+    assert list(latest_messages(b"[]", (0, 2))) == []
 
 
 def test_first_words_do_not_depend_on_how_content_is_written() -> None:

@@ -21,7 +21,8 @@ def result(*, error: bool = False) -> dict[str, object]:
 
 def count(*history: dict[str, object]) -> tuple[int, int]:
     """Both streaks of a history."""
-    found = streaks(latest_messages(json.dumps(history, separators=(",", ":")).encode()))
+    raw = json.dumps(history, separators=(",", ":")).encode()
+    found = streaks(latest_messages(raw, (0, len(raw))))
     return found.identical_tool_calls, found.consecutive_errors
 
 
@@ -39,7 +40,7 @@ def test_spelling_and_key_order_do_not_hide_a_repetition() -> None:
         b'[{"role":"assistant","content":[{"type":"tool_use","name":"T","input":{"a":1,"b":"x"}}]},'
         b'{"role":"assistant","content":[{"type":"tool_use","name":"T","input":{ "b":"\\u0078","a":1}}]}]'
     )
-    assert streaks(latest_messages(raw)).identical_tool_calls == 2
+    assert streaks(latest_messages(raw, (0, len(raw)))).identical_tool_calls == 2
 
 
 def test_errors_in_a_row_are_counted_up_to_the_last_success() -> None:
