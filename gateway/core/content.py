@@ -25,17 +25,17 @@ _IN_FULL = frozenset(
 _IN_FULL_SOURCES = frozenset({"text", "content"})
 
 
-class _Source(msgspec.Struct):
+class _Source(msgspec.Struct, gc=False):
     type: str = ""
 
 
-class _Block(msgspec.Struct):
+class _Block(msgspec.Struct, gc=False):
     type: str = ""
     source: _Source | None = None
     content: "str | list[_Block] | None" = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: str | list[_Block] = ""
 
 

@@ -30,6 +30,8 @@ from gateway.stores.writer import Writer
 
 LINGER_SECONDS = 0.005
 """How long a settlement waits for company before it is written; a reservation takes it along."""
+AGENTS_SECONDS = 1.0
+"""How often meters of agents are written: they change with every request, and only their last state counts."""
 RETRY_SECONDS = 0.5
 """Pause before what could not be written is tried again."""
 CLOSE_TRIES = 3
@@ -58,6 +60,8 @@ class SqliteStore:
         self._pending = Batch()
         self._waiting: list[tuple[str, Committed]] = []
         self._flushed: list[Committed] = []
+        self._agents: dict[tuple[str, str, str], AgentRecord] = {}
+        self._agents_timer: asyncio.TimerHandle | None = None
         self._busy = False
         self._timer: asyncio.Handle | None = None
         self._timer_is_soon = False
@@ -135,9 +139,10 @@ class SqliteStore:
             return rows.read_fuses(self._reader)
 
     def save_agent(self, record: AgentRecord) -> None:
-        """Remember an agent and its meters across restarts. Does not wait for the disk."""
-        self._pending.agents[record.credential, record.session, record.agent] = record
-        self._schedule(soon=False)
+        """Remember an agent and its meters across restarts, as they stand about once a second."""
+        self._agents[record.credential, record.session, record.agent] = record
+        if self._agents_timer is None:
+            self._agents_timer = asyncio.get_running_loop().call_later(AGENTS_SECONDS, self._write_agents)
 
     def load_agents(self, since_ms: int) -> list[AgentRecord]:
         """Agents last seen at or after `since_ms`, oldest first."""
@@ -166,6 +171,7 @@ class SqliteStore:
         Raises:
             Refused: STORE_UNAVAILABLE, it could not be written; it stays queued.
         """
+        self._write_agents()
         if self._pending or self._busy:
             flushed = asyncio.get_running_loop().create_future()
             self._flushed.append(flushed)
@@ -217,6 +223,15 @@ class SqliteStore:
     def _end(self, hold_id: str, cost_nanousd: int) -> None:
         self._pending.ends.append((cost_nanousd, self._book.hour, hold_id))
         self._schedule(soon=False)
+
+    def _write_agents(self) -> None:
+        if self._agents_timer is not None:
+            self._agents_timer.cancel()
+            self._agents_timer = None
+        if self._agents:
+            self._pending.agents |= self._agents
+            self._agents = {}
+            self._schedule(soon=False)
 
     def _schedule(self, *, soon: bool) -> None:
         """Hand over at the end of this round of the event loop, or a moment later when nobody waits for it."""
