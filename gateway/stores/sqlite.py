@@ -139,9 +139,11 @@ class SqliteStore:
             return rows.read_fuses(self._reader)
 
     def save_agent(self, record: AgentRecord) -> None:
-        """Remember an agent and its meters across restarts, as they stand about once a second."""
+        """Remember an agent across restarts: a new one at once, its meters as they stand about once a second."""
         self._agents[record.credential, record.session, record.agent] = record
-        if self._agents_timer is None:
+        if record.requests <= 1:
+            self._write_agents()
+        elif self._agents_timer is None:
             self._agents_timer = asyncio.get_running_loop().call_later(AGENTS_SECONDS, self._write_agents)
 
     def load_agents(self, since_ms: int) -> list[AgentRecord]:

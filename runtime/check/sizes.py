@@ -39,10 +39,23 @@ _READ_ONLY_CALLS = frozenset(
     | {"Object.keys", "Object.values", "Object.entries"}
     | {"Promise.all", "Promise.allSettled", "Promise.any", "Promise.race"}
 )
-_SIZE_OF_FIRST = frozenset(
-    {"parallel", "pipeline", "Promise.all", "Promise.allSettled", "Array.from", "Set", "Object.keys"}
-    | {"Object.values", "Object.entries"}
-)
+_SIZE_OF_FIRST = frozenset({"parallel", "pipeline", "Promise.all", "Promise.allSettled", "Array.from", "Set"})
+_SIZE_OF_KEYS = frozenset({"Object.keys", "Object.values", "Object.entries"})
+_ARRAY_PARAMETER = {
+    "every": 3,
+    "find": 3,
+    "findIndex": 3,
+    "flatMap": 3,
+    "forEach": 3,
+    "map": 3,
+    "filter": 3,
+    "some": 3,
+} | {
+    "reduce": 4,
+    "reduceRight": 4,
+}
+"""Methods that hand the array itself to their callback, and as which parameter."""
+_HARMLESS_CALLBACKS = frozenset({"Boolean", "String", "Number"})
 _PATTERNS = frozenset({"formal_parameters", "array_pattern", "pair_pattern", "rest_pattern", "catch_clause"})
 _NAMES = frozenset({"identifier", "shorthand_property_identifier", "shorthand_property_identifier_pattern"})
 
@@ -99,7 +112,8 @@ class Bindings:
     def _size_of(self, node: Node) -> int | None:
         match node.type:
             case "array":
-                return self._sum([self._element(child) for child in node.named_children if child.type != "comment"])
+                elements = [self._element(child) for child in node.named_children if child.type != "comment"]
+                return self._sum([*elements, _holes(node)])
             case "parenthesized_expression" | "await_expression":
                 return self.size_of(node.named_children[0])
             case "identifier":
@@ -110,8 +124,6 @@ class Bindings:
                 return self._largest(node, "left", "right")
             case "call_expression" | "new_expression":
                 return self._size_of_call(node)
-            case "object":
-                return self._size_of_object(node)
             case _:
                 return None
 
@@ -135,6 +147,10 @@ class Bindings:
         name = node_text(callee)
         if name == "Array":
             return self.number_of(given[0]) if len(given) == 1 else len(given)
+        if name in _SIZE_OF_KEYS:
+            return _key_count(given[0]) if given else None
+        if name == "Array.from" and given and given[0].type == "object":
+            return self.number_of(_only_length(given[0]))
         if name in _SIZE_OF_FIRST:
             return self.size_of(given[0]) if given else 0
         receiver = callee.child_by_field_name("object")
@@ -151,16 +167,6 @@ class Bindings:
             outer = self.size_of(receiver)
             return None if inner is None or outer is None else inner * outer
         return None
-
-    def _size_of_object(self, node: Node) -> int | None:
-        """Elements of `Array.from({length: n})`, else the number of keys."""
-        if any(child.type == "spread_element" for child in node.named_children):
-            return None
-        for child in node.named_children:
-            key = child.child_by_field_name("key")
-            if key is not None and node_text(key) == "length":
-                return self.number_of(child.child_by_field_name("value"))
-        return len(node.named_children)
 
     def _largest(self, node: Node, *names: str) -> int | None:
         sizes = [None if child is None else self.size_of(child) for child in map(node.child_by_field_name, names)]
@@ -189,7 +195,7 @@ def trip_count(loop: Node, bindings: Bindings) -> int | None:
         return bindings.size_of(over) if over is not None and operator is not None and operator.type == "of" else None
     if loop.type != "for_statement":
         return None
-    name, start = _counter(loop.child_by_field_name("initializer"), bindings)
+    name, start = _counter(loop.child_by_field_name("initializer"), bindings)  # only `let`: no other scope can set it
     condition, step = (
         loop.child_by_field_name("condition"),
         _step(loop.child_by_field_name("increment"), name, bindings),
@@ -241,7 +247,10 @@ def _keeps_length(node: Node, parent: Node) -> bool:
             owner = parent.parent
             if owner is not None and owner.type.endswith("assignment_expression") and _is_field(owner, "left", parent):
                 return False
-            return parent.type == "subscript_expression" or _property(parent) in _LENGTH_KEPT
+            called = owner is not None and owner.type == "call_expression" and _is_field(owner, "function", parent)
+            if parent.type == "subscript_expression":
+                return not called
+            return _property(parent) in _LENGTH_KEPT and not (called and _hands_array_over(owner, _property(parent)))
         case "arguments":
             call = parent.parent
             callee = None if call is None else call.child_by_field_name("function")
@@ -253,9 +262,47 @@ def _keeps_length(node: Node, parent: Node) -> bool:
             return False
 
 
+def _hands_array_over(call: Node | None, method: str) -> bool:
+    """Could the callback of `a.forEach(...)` get hold of `a`? An arrow function with too few parameters cannot."""
+    arguments = None if call is None else call.child_by_field_name("arguments")
+    if method not in _ARRAY_PARAMETER or arguments is None or not arguments.named_children:
+        return False
+    callback = arguments.named_children[0]
+    if callback.type == "identifier":
+        return node_text(callback) not in _HARMLESS_CALLBACKS
+    if callback.type != "arrow_function":
+        return True
+    parameters = callback.child_by_field_name("parameters")
+    given = [] if parameters is None else parameters.named_children
+    return len(given) >= _ARRAY_PARAMETER[method] or any(each.type == "rest_pattern" for each in given)
+
+
+def _holes(array: Node) -> int:
+    """Elisions: `[, , 1]` has two."""
+    tokens = [child.type for child in array.children if child.type != "comment"]
+    return sum(token == "," and before in (",", "[") for before, token in zip(tokens, tokens[1:], strict=False))
+
+
+def _key_count(node: Node) -> int | None:
+    """Most keys of an object literal."""
+    children = [child for child in node.named_children if child.type != "comment"]
+    if node.type != "object" or any(child.type == "spread_element" for child in children):
+        return None
+    return len(children)
+
+
+def _only_length(node: Node) -> Node | None:
+    """The value of `{length: n}`; None for an object with anything more or written otherwise."""
+    children = [child for child in node.named_children if child.type != "comment"]
+    key = children[0].child_by_field_name("key") if len(children) == 1 and children[0].type == "pair" else None
+    if key is None or key.type != "property_identifier" or node_text(key) != "length":
+        return None
+    return children[0].child_by_field_name("value")
+
+
 def _counter(initializer: Node | None, bindings: Bindings) -> tuple[str | None, int | None]:
     """`let i = 0`: the name and where it starts."""
-    if initializer is None or len(initializer.named_children) != 1:
+    if initializer is None or initializer.type != "lexical_declaration" or len(initializer.named_children) != 1:
         return None, None
     declarator = initializer.named_children[0]
     name = declarator.child_by_field_name("name")

@@ -174,6 +174,9 @@ async def test_stop_lets_running_answers_end_and_leaves_nothing_held(tmp_path: P
         gateway.process.terminate()
         while await listens(gateway):
             pass
+        for _ in range(50):
+            async with gateway.client.get(gateway.ready[2]) as response:
+                assert "ringfence_in_flight_requests 1.0" in await response.text()
         go_on.set()
         status, got = await asked
         assert await gateway.process.wait() == 0

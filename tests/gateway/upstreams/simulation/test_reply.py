@@ -135,6 +135,12 @@ def test_answer_never_passes_max_tokens_and_cuts_no_character(text: str, max_tok
     assert all(whole.startswith(content["text"]) or content["text"] in "more" for content in contents(reply))
 
 
+def test_text_is_cut_where_max_tokens_end_and_what_follows_is_left_out() -> None:
+    reply = reply_to(conversation(max_tokens=3), Text("abcd"), Text("efghijklmnop"), Text("q"))
+    assert [content["text"] for content in contents(reply)] == ["abcd", "efghijkl"]
+    assert (reply.stop_reason, reply.tokens.output) == ("max_tokens", 3)
+
+
 def test_call_that_does_not_fit_is_left_out_whole() -> None:
     reply = reply_to(conversation(max_tokens=5), Text("abcd"), ToolUse("Bash", {"command": "x" * 100}))
     assert [content["type"] for content in contents(reply)] == ["text"]
