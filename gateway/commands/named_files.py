@@ -16,7 +16,7 @@ def file_problems(config: Config) -> list[Problem]:
         load_prices(config)
     except PricesInvalid as invalid:
         found += [Problem(str(config.prices.path), problem, "mend the price file") for problem in invalid.problems]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, AttributeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         found.append(Problem(str(config.prices.path), f"not readable as prices: {error}", "mend the price file"))
     for upstream in config.upstreams:
         if upstream.backend == "simulated" and upstream.scenario is not None:

@@ -5,6 +5,9 @@ in memory at once and returns when its row is committed; settlements are queued 
 is tried again, its reservations are refused. A settlement that was queued when the process was killed is not lost
 either: its hold is still in the file, and the next start expires it at the held amount.
 
+An agent is written when it is first seen, its meters about once a second: a kill may set meters back by that much, but
+never spend.
+
 Spend of sessions, runs and agents is read back when one of them is seen again, all other accounts when the file is
 opened. Not for several gateways at once: that needs Postgres.
 """

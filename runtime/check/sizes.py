@@ -42,17 +42,8 @@ _READ_ONLY_CALLS = frozenset(
 _SIZE_OF_FIRST = frozenset({"parallel", "pipeline", "Promise.all", "Promise.allSettled", "Array.from", "Set"})
 _SIZE_OF_KEYS = frozenset({"Object.keys", "Object.values", "Object.entries"})
 _ARRAY_PARAMETER = {
-    "every": 3,
-    "find": 3,
-    "findIndex": 3,
-    "flatMap": 3,
-    "forEach": 3,
-    "map": 3,
-    "filter": 3,
-    "some": 3,
-} | {
-    "reduce": 4,
-    "reduceRight": 4,
+    **dict.fromkeys(("every", "filter", "find", "findIndex", "flatMap", "forEach", "map", "some"), 3),
+    **dict.fromkeys(("reduce", "reduceRight"), 4),
 }
 """Methods that hand the array itself to their callback, and as which parameter."""
 _HARMLESS_CALLBACKS = frozenset({"Boolean", "String", "Number"})
@@ -124,6 +115,8 @@ class Bindings:
                 return self._largest(node, "left", "right")
             case "call_expression" | "new_expression":
                 return self._size_of_call(node)
+            case "object":
+                return self.number_of(_only_length(node))
             case _:
                 return None
 
@@ -149,8 +142,6 @@ class Bindings:
             return self.number_of(given[0]) if len(given) == 1 else len(given)
         if name in _SIZE_OF_KEYS:
             return _key_count(given[0]) if given else None
-        if name == "Array.from" and given and given[0].type == "object":
-            return self.number_of(_only_length(given[0]))
         if name in _SIZE_OF_FIRST:
             return self.size_of(given[0]) if given else 0
         receiver = callee.child_by_field_name("object")

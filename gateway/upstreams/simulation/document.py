@@ -149,7 +149,7 @@ class Document:
     def _scalar(self, node: yaml.Node) -> Any:
         try:
             value = cast(Any, _Loader("").construct_object(node))  # pyright: ignore[reportUnknownMemberType]
-        except (yaml.YAMLError, ValueError) as error:
+        except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # what PyYAML lets through
             self.problem(node, f"cannot be read as a value: {str(error).splitlines()[0]}")
             return None
         if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
