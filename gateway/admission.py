@@ -5,6 +5,7 @@ Order: read, find the agent and count it, its spawn, the request itself, fuses, 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import msgspec
 
@@ -162,10 +163,7 @@ class Admission:
         stripped: set[str] = set()
         assert ctx.decision is not None
         for obligation in ctx.decision.obligations:
-            if obligation.kind == "strip_tools":
-                stripped.update(obligation.value)
-            else:
-                self._meet(ctx, ask, obligation)
+            _meet(ctx, ask, obligation, stripped)
         tools = without_tools(ctx.body, ask, frozenset(stripped))
         if tools is not None:
             edits.append(tools)
@@ -175,11 +173,26 @@ class Admission:
             edits.append(field_edit(ctx.body, ask, "model", msgspec.json.encode(ctx.model)))
         return edits
 
-    def _meet(self, ctx: RequestContext, ask: Ask, obligation: Obligation) -> None:
-        if obligation.kind == "set_model":
-            ctx.model = str(obligation.value)
-        elif obligation.kind == "clamp_max_tokens" and (ask.max_tokens is None or ask.max_tokens > obligation.value):
-            ctx.max_tokens = int(obligation.value)
+
+def _meet(ctx: RequestContext, ask: Ask, obligation: Obligation, stripped: set[str]) -> None:
+    """Take an obligation over; raises `Refused(POLICY_FAILED)` when its value is not one that can be met."""
+    value: Any = obligation.value
+    match obligation.kind:
+        case "strip_tools" if _are_texts(value):
+            stripped.update(value)
+        case "set_model" if isinstance(value, str) and value:
+            ctx.model = value
+        case "clamp_max_tokens" if type(value) is int and value >= 1:
+            ctx.max_tokens = value if ask.max_tokens is None or ask.max_tokens > value else None
+        case "log_full":
+            pass
+        case kind:
+            message = f"engine/obligation: a rule asks for '{kind}' with a value that cannot be met; tell the operator"
+            raise Refused(Reason.POLICY_FAILED, message)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in cast("list[object]", value))
 
 
 def _session_id(ctx: RequestContext, ask: Ask) -> str:

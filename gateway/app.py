@@ -142,8 +142,8 @@ async def keep_house(authenticator: Authenticator, store: SqliteStore, clock: Cl
                 _log.error("credentials: %s", problem)
             for hold_id in store.expire(clock.unix_ms()):
                 _log.warning("hold %s was never settled and is now spend", hold_id)
-        except GatewayError as error:
-            _log.error("housekeeping: %s; it is tried again", error.message)
+        except Exception as error:  # noqa: BLE001  # whatever it was, the next round must revoke and expire
+            _log.exception("housekeeping failed (%s); it is tried again", error)
 
 
 def open_audit(config: Config) -> AuditLog:

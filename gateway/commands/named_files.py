@@ -1,5 +1,7 @@
 """The price and scenario files that a configuration names: are they usable? Policies are `checking.py`'s."""
 
+import time
+
 import yaml
 
 from gateway.app import load_prices
@@ -13,7 +15,11 @@ def file_problems(config: Config) -> list[Problem]:
     """What is wrong with the price and scenario files that the configuration names."""
     found: list[Problem] = []
     try:
-        load_prices(config)
+        prices = load_prices(config)
+        fallback = config.prices.fallback_model
+        if fallback is not None and prices.find(fallback, time.time_ns() // 1_000_000) is None:
+            message = f"prices.fallback_model: {fallback} has no price itself"
+            found.append(Problem("prices.fallback_model", message, "name a model of the price table"))
     except PricesInvalid as invalid:
         found += [Problem(str(config.prices.path), problem, "mend the price file") for problem in invalid.problems]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:

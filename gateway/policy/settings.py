@@ -37,7 +37,7 @@ def parse_defaults(bundle: Bundle) -> tuple[dict[str, Any], list[Problem]]:
         ]
     try:
         loaded: object = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # what PyYAML lets through
         line = getattr(getattr(error, "problem_mark", None), "line", -1) + 1
         return {}, [Problem(DEFAULTS_FILE, line, f"not YAML: {error}", "correct the file")]
     if not isinstance(loaded, dict):

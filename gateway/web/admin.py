@@ -73,7 +73,7 @@ def _json(value: object) -> web.Response:
 
 def _whole_number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, str(default))
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > 9:
         raise GatewayError(Reason.BODY_MALFORMED, f"{name}: must be a whole number, not '{text[:32]}'")
     return int(text)
 

@@ -3,16 +3,11 @@
 import asyncio
 import contextlib
 import json
-import os
-import re
 import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,124 +22,14 @@ from gateway.core.lineage import SessionNode, Tree
 from gateway.stores.database import StoreInvalid
 from gateway.stores.sqlite import SqliteStore
 from tests.support.clock import FakeClock
-from tests.support.gateway import CREDENTIAL, OPERATOR, SESSION, config_document, events_of, request_body, text_of
+from tests.support.gateway import SESSION, config_document, events_of, text_of
 from tests.support.policies import POLICIES
+from tests.support.process import NOWHERE, Served, refusal_to_serve, run_cli, served
 from tests.support.upstream import SSE_HEADERS, Answer, ScriptedUpstream, stream, stream_answer, text_block
 
-ROOT = Path(__file__).parents[2]
-READY = re.compile(
-    r"ringfence ready at (http://127\.0\.0\.1:\d+), metrics at (http://127\.0\.0\.1:\d+/metrics), "
-    r"policies ([0-9a-f]{12}), config (\S+)\n"
-)
 USAGE = {"input_tokens": 100, "output_tokens": 15_000}
 COST_NANOUSD = 15_000 * 20_000 + 100 * 4_000
 STRICT = [{"account": "org", "window": "total", "limit_usd": 5, "strict": True}]
-NOWHERE = "http://127.0.0.1:9"
-
-
-@dataclass(slots=True)
-class Served:
-    """A gateway that is ready, in its own process."""
-
-    process: asyncio.subprocess.Process
-    ready: re.Match[str]
-    client: aiohttp.ClientSession
-
-    @property
-    def url(self) -> str:
-        return self.ready[1]
-
-    async def ask(self, secret: str = CREDENTIAL, **fields: Any) -> tuple[int, bytes]:
-        """Status and body of a model request."""
-        headers = {"x-api-key": secret, "x-claude-code-session-id": SESSION}
-        async with self.client.post(
-            f"{self.url}/v1/messages", data=request_body(max_tokens=15_000, **fields), headers=headers
-        ) as response:
-            return response.status, await response.read()
-
-    async def operator(self, path: str) -> Any:
-        async with self.client.get(f"{self.url}/ringfence/v1/{path}", headers={"x-api-key": OPERATOR}) as response:
-            return await response.json()
-
-    async def org(self) -> tuple[int, int]:
-        """Spent and held of the organisation, in nano-dollars."""
-        (limit,) = (await self.operator("limits?account=org"))["limits"]
-        return limit["spent_nanousd"], limit["held_nanousd"]
-
-    async def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int | None, bytes, bytes]:
-        """Exit code, and what was still written to stdout and stderr."""
-        self.process.send_signal(number)
-        said, told = await self.process.communicate()
-        return self.process.returncode, said, told
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "gateway", *arguments]
-
-
-def environment(directory: Path) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-
-
-def write_config(directory: Path, upstream_url: str = NOWHERE, **sections: Any) -> Path:
-    any_port = {"host": "127.0.0.1", "port": 0}
-    document = {"listen": any_port, "metrics": any_port} | config_document(directory, upstream_url, **sections)
-    file = directory / "ringfence.yaml"
-    file.write_text(json.dumps(document))
-    return file
-
-
-@contextlib.asynccontextmanager
-async def served(directory: Path, upstream_url: str = NOWHERE, **sections: Any) -> AsyncGenerator[Served]:
-    """Serve until the block ends; what is still running then is killed."""
-    process = await asyncio.create_subprocess_exec(
-        *command("serve", "--config", str(write_config(directory, upstream_url, **sections))),
-        cwd=directory,
-        env=environment(directory),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None and process.stderr is not None
-        line = (await process.stdout.readline()).decode()
-        ready = READY.fullmatch(line)
-        assert ready is not None, line or (await process.stderr.read()).decode()
-        async with aiohttp.ClientSession() as client:
-            yield Served(process, ready, client)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-
-
-def refusal_to_serve(directory: Path, **sections: Any) -> str:
-    """The one message of a gateway that does not start."""
-    file = write_config(directory, **sections)
-    ended = subprocess.run(
-        command("serve", "--config", str(file)),
-        cwd=directory,
-        env=environment(directory),
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout) == (1, ""), ended
-    assert ended.stderr.startswith("ringfence: ") and "Traceback" not in ended.stderr
-    return ended.stderr
-
-
-async def run_cli(directory: Path, *arguments: str) -> Any:
-    """What a command prints as JSON."""
-    process = await asyncio.create_subprocess_exec(
-        *command(*arguments, "--config", str(directory / "ringfence.yaml"), "--json"),
-        cwd=directory,
-        env=environment(directory),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0
-    return json.loads(said)
 
 
 async def test_ready_line_names_what_answers_then(tmp_path: Path) -> None:
@@ -325,6 +210,8 @@ async def test_kill_loses_no_spend_and_no_session_and_open_holds_become_spend(tm
             await upstream.wait_for_requests(4)
             spent, held = await gateway.org()
             (before,) = (await gateway.operator("sessions"))["sessions"]
+            while str(2 * COST_NANOUSD).encode() not in b"".join(agents_on_disk(tmp_path)):
+                await gateway.org()
             gateway.process.kill()
             await gateway.process.wait()
             ended = await asyncio.gather(*asked, return_exceptions=True)
@@ -338,6 +225,11 @@ async def test_kill_loses_no_spend_and_no_session_and_open_holds_become_spend(tm
                 0 <= after["cost_nanousd"] <= before["cost_nanousd"] == 2 * COST_NANOUSD
             )  # meters: up to a second old
         never.set()
+
+
+def agents_on_disk(directory: Path) -> list[bytes]:
+    """Records of agents; their meters are written about once a second."""
+    return [row[0] for row in stored(directory, "SELECT record FROM agents")]
 
 
 async def test_audit_is_complete_after_a_kill(tmp_path: Path) -> None:
