@@ -7,6 +7,8 @@ import asyncio
 import logging
 import os
 import re
+from collections.abc import Iterator
+from itertools import count
 from typing import Protocol
 
 from aiohttp import web
@@ -45,9 +47,11 @@ def build_middlewares(authenticator: Authenticator, clock: Clock, records: Recor
 def build_context(clock: Clock, records: Recorder) -> Middleware:
     """Give each request its context; turn what it raises into the one answer its reason has; write it down."""
 
+    ids = decision_ids()
+
     @web.middleware
     async def context(request: web.Request, handler: Handler) -> web.StreamResponse:
-        ctx = request[CONTEXT] = _new_context(request, clock)
+        ctx = request[CONTEXT] = _new_context(request, clock, next(ids))
         if _is_open(ctx):
             return await _answered(request, ctx, handler)
         records.begin()
@@ -149,14 +153,20 @@ def _secret(request: web.Request) -> str:
     return secret
 
 
-def _new_context(request: web.Request, clock: Clock) -> RequestContext:
+def decision_ids() -> Iterator[str]:
+    """`dec_<24 hex>`: unique over processes and restarts by its first part, within one by its count. Not a secret."""
+    process = os.urandom(8).hex()
+    return (f"dec_{process}{number:08x}" for number in count(1))
+
+
+def _new_context(request: web.Request, clock: Clock, decision_id: str) -> RequestContext:
     path = request.rel_url.raw_path_qs
     tag = request.match_info.get("tag")
     if tag is not None:
         path = path[len(TAG_PREFIX) + len(tag) :]
     client = _client.match(request.headers.get("user-agent", ""))
     return RequestContext(
-        id="dec_" + os.urandom(12).hex(),
+        id=decision_id,
         method=request.method,
         path=path,
         headers=request.headers,

@@ -118,6 +118,12 @@ async def test_fault_inside_a_begun_answer_cuts_it_and_writes_nothing_over_it(tm
                 await response.read()
 
 
+def test_decision_ids_differ_within_and_between_processes() -> None:
+    one, other = middlewares.decision_ids(), middlewares.decision_ids()
+    ids = [next(one), next(one), next(other)]
+    assert len(set(ids)) == 3 and all(len(each) == len("dec_") + 24 for each in ids)
+
+
 def test_order_puts_the_context_outside_authentication() -> None:
     names = [each.__name__ for each in middlewares.build_middlewares(None, None, None)]  # type: ignore[arg-type]
     assert names == ["context", "bound", "authenticate"]
