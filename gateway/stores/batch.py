@@ -46,6 +46,9 @@ class Batch:
     def __bool__(self) -> bool:
         return bool(self.holds or self.ends or self.releases or self.fuses or self.agents)
 
+    def __len__(self) -> int:
+        return len(self.holds) + len(self.ends) + len(self.releases) + len(self.fuses) + len(self.agents)
+
     def without_holds(self, later: "Batch") -> "Batch":
         """What must still be written after a failed commit, before what came in meanwhile.
 

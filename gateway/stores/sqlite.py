@@ -1,4 +1,4 @@
-"""The store on a SQLite file: the book in memory decides, a writer thread makes it last (group commit).
+"""The store on a SQLite file: the book in memory decides, group commits make it last (`writer.py`).
 
 The process owns the file; a second one is refused (`database.Owner`), credentials are the exception. `reserve` guards
 in memory at once and returns when its row is committed; settlements are queued and never dropped: a commit that fails
@@ -29,7 +29,7 @@ from gateway.stores.credentials import CredentialRow as CredentialRow
 from gateway.stores.credentials import CredentialRows as CredentialRows
 from gateway.stores.credentials import read_credentials, read_version
 from gateway.stores.database import Owner, check_pages, connect, explain, explained
-from gateway.stores.writer import Writer
+from gateway.stores.writer import QuickWriter, Writer
 
 LINGER_SECONDS = 0.005
 """How long a settlement waits for company before it is written; a reservation takes it along."""
@@ -58,6 +58,8 @@ class SqliteStore:
             self._book = LedgerBook(limits, now_ms)
             self.expired_at_open = self._load(now_ms)
             """Holds that a dead owner had left; they are spend now."""
+            self._quick = QuickWriter(path)
+            undo.callback(self._quick.close)
             self._writer = Writer(path)
             undo.pop_all()
         self._pending = Batch()
@@ -203,6 +205,7 @@ class SqliteStore:
             if self._timer is not None:
                 self._timer.cancel()
             await asyncio.to_thread(self._writer.close)
+            self._quick.close()
             self._reader.close()
             self._owner.close()
 
@@ -249,11 +252,15 @@ class SqliteStore:
         self._timer_is_soon = soon
 
     def _hand_over(self) -> None:
-        """Give the writer all that is queued. One batch is under way at a time; what comes meanwhile is the next."""
+        """Write all that is queued, or give it to the writer: one batch at a time, what comes meanwhile is the next."""
         self._timer = None
         batch, self._pending = self._pending, Batch()
         waiting, self._waiting = self._waiting, []
         flushed, self._flushed = self._flushed, []
+        if self._quick.commit(batch):
+            self._writer.expect_fold()
+            self._committed((batch, waiting, flushed), None)
+            return
         self._busy = True
         loop = asyncio.get_running_loop()
 

@@ -1,4 +1,8 @@
-"""The threads that write: one commits batches, the other lets SQLite sync. Not what is written: `stores/batch.py`.
+"""Who writes: the caller itself while that is quick, a thread otherwise, and a thread that lets SQLite sync.
+
+A small commit into the write-ahead log takes tens of microseconds; handing it to a thread and being woken costs several
+times that. So the caller writes by itself until a commit was slow or the file was busy, and then leaves it to the
+thread for a while.
 
 The sync has a thread of its own because it may take many milliseconds on a slow disk, and no reservation should wait
 for it: in write-ahead mode a checkpoint and a commit do not block each other.
@@ -18,6 +22,14 @@ FOLD_SECONDS = 1.0
 """How long ended holds wait to be folded, and dirty pages to be synced."""
 LOG_PAGES_MAX = 16_384
 """Length of the write-ahead log (64 MiB) past which the next commit waits until it has been emptied."""
+
+QUICK_ROWS_MAX = 256
+"""Largest batch that the caller commits by itself."""
+QUICK_SECONDS = 0.005
+"""A commit that takes longer makes the caller leave writing to the thread for `SLOW_FACTOR` times as long."""
+SLOW_FACTOR = 100
+BUSY_SECONDS = 0.05
+"""How long the caller leaves writing to the thread when the file was busy or could not be written."""
 
 Done = Callable[[Exception | None], None]
 
@@ -39,6 +51,11 @@ class Writer:
     def submit(self, batch: Batch, done: Done) -> None:
         """Commit `batch` soon; `done` is called in the writer's thread with the error, or None."""
         self._jobs.put((batch, done))
+
+    def expect_fold(self) -> None:
+        """Something was committed elsewhere: fold it within about `FOLD_SECONDS`."""
+        if self._fold_due is None:
+            self._jobs.put((Batch(), _told_nobody))
 
     def close(self) -> None:
         """Commit what was submitted, fold, sync and stop. Blocks."""
@@ -86,6 +103,39 @@ class Writer:
             return
         self.fold_problem = None
         self._checkpointer.wake()
+
+
+class QuickWriter:
+    """Commits small batches in the caller's thread, as long as that is quick."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path)
+        self._connection.execute("PRAGMA wal_autocheckpoint=0")
+        self._connection.execute("PRAGMA busy_timeout=0")
+        self._not_before = 0.0
+
+    def commit(self, batch: Batch) -> bool:
+        """True: it is committed. False: it is not, and is for the thread, which can wait and says what is wrong."""
+        began = time.monotonic()
+        if began < self._not_before or len(batch) > QUICK_ROWS_MAX:
+            return False
+        try:
+            write(self._connection, batch)
+        except Exception:  # noqa: BLE001  # whatever it is, the thread meets it too and tells those who wait
+            self._not_before = began + BUSY_SECONDS
+            return False
+        took = time.monotonic() - began
+        if took > QUICK_SECONDS:
+            self._not_before = began + took * SLOW_FACTOR
+        return True
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
+
+def _told_nobody(error: Exception | None) -> None:
+    """An empty batch has nobody who waits for it."""
 
 
 class Checkpointer:

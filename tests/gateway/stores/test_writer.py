@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.core.ledger import Hold
 from gateway.stores.batch import Batch, hold_row, read_hours
 from gateway.stores.database import connect
-from gateway.stores.writer import Writer
+from gateway.stores.writer import QUICK_ROWS_MAX, QuickWriter, Writer
 
 
 def row(id: str) -> tuple[str, bytes, int, int]:
@@ -56,3 +56,36 @@ def test_close_commits_what_was_submitted_folds_it_and_empties_the_log(tmp_path:
     assert not (tmp_path / "l.db-wal").exists()
     with closing(connect(tmp_path / "l.db")) as other:
         assert read_hours(other, "org") == [(5, 100)]
+
+
+def test_quick_commit_is_on_disk_when_it_returns(tmp_path: Path) -> None:
+    with closing(QuickWriter(tmp_path / "l.db")) as quick, closing(connect(tmp_path / "l.db")) as other:
+        assert quick.commit(Batch(holds=[row("a")]))
+        assert other.execute("SELECT id FROM holds").fetchall() == [("a",)]
+
+
+def test_busy_file_and_faulty_or_large_batches_are_left_to_the_thread(tmp_path: Path) -> None:
+    with closing(QuickWriter(tmp_path / "l.db")) as quick, closing(connect(tmp_path / "l.db")) as other:
+        assert not quick.commit(Batch(holds=[row(f"h{index}") for index in range(QUICK_ROWS_MAX + 1)]))
+        other.execute("BEGIN IMMEDIATE")
+        assert not quick.commit(Batch(holds=[row("a")]))
+        other.execute("ROLLBACK")
+    with closing(QuickWriter(tmp_path / "l.db")) as quick, closing(connect(tmp_path / "l.db")) as other:
+        assert not quick.commit(Batch(holds=[row("b"), row("b")]))
+        assert other.execute("SELECT id FROM holds").fetchall() == []
+
+
+def test_commit_after_a_failed_one_is_left_to_the_thread_for_a_while(tmp_path: Path) -> None:
+    with closing(QuickWriter(tmp_path / "l.db")) as quick:
+        assert not quick.commit(Batch(ends=[(10**30, 1, "a")]))
+        assert not quick.commit(Batch(holds=[row("a")]))
+
+
+def test_what_was_committed_elsewhere_is_folded_too(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "l.db")
+    with closing(QuickWriter(tmp_path / "l.db")) as quick:
+        assert quick.commit(Batch(holds=[row("a")], ends=[(7, 5, "a")]))
+        writer.expect_fold()
+        writer.close()
+    with closing(connect(tmp_path / "l.db")) as other:
+        assert read_hours(other, "org") == [(5, 7)]
