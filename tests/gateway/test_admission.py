@@ -62,7 +62,7 @@ async def test_agent_takes_over_the_type_it_was_asked_for_with_and_mains_workspa
     main = await door.admit(MAIN)
     main.agent.session.expect(PendingSpawn("Explore", "look for it"))
     ctx = await door.admit(AGENT, request_body({"role": "user", "content": "look for it"}, system="no place named"))
-    assert (ctx.lineage.agent_type, ctx.lineage.workspace, ctx.lineage.depth) == ("Explore", "/work/app", 1)
+    assert (ctx.lineage.agent_type, ctx.lineage.workspace, ctx.lineage.depth) == ("Explore", "/home/dev/app", 1)
 
 
 async def test_session_of_another_user_is_refused() -> None:

@@ -33,7 +33,7 @@ def call_of(stream: bytes) -> dict[str, Any]:
 
 
 async def test_allowed_request_and_answer_pass_byte_for_byte(tmp_path: Path) -> None:
-    answer = stream_answer([text_block("Hi \u00e9"), tool_block("Read", {"file_path": "/work/app/a.py"})])
+    answer = stream_answer([text_block("Hi \u00e9"), tool_block("Read", {"file_path": "/home/dev/app/a.py"})])
     body = request_body(unknown_field={"a": 1.0, "b": 12345678901234567890}).replace(b'"hi"', b'"h\\u0069"')
     async with ScriptedUpstream() as upstream, serving(tmp_path, upstream.base_url) as gateway:
         upstream.queue(answer)
@@ -264,7 +264,7 @@ async def test_unreachable_upstream_is_a_502_and_releases_the_hold(tmp_path: Pat
 
 @pytest.mark.parametrize("kept", range(8))
 async def test_client_gone_at_any_chunk_settles_what_the_upstream_reports(tmp_path: Path, kept: int) -> None:
-    whole = stream_answer([text_block("one"), tool_block("Read", {"file_path": "/work/app/x"})], usage=THIRTY_CENTS)
+    whole = stream_answer([text_block("one"), tool_block("Read", {"file_path": "/home/dev/app/x"})], usage=THIRTY_CENTS)
     go_on = asyncio.Event()
     chunks = [*whole.chunks[:kept], go_on, *whole.chunks[kept:]]
     async with ScriptedUpstream() as upstream, serving(tmp_path, upstream.base_url, budgets=STRICT_DOLLAR) as gateway:

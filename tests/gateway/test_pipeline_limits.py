@@ -158,7 +158,7 @@ async def test_client_gone_before_the_headers_lets_the_upstream_go_and_is_billed
 
 
 async def test_client_gone_before_a_whole_answer_leaves_nothing_held(tmp_path: Path) -> None:
-    whole = message([text_block("x"), tool_block("Read", {"file_path": "/work/app/a"})], usage=USAGE)
+    whole = message([text_block("x"), tool_block("Read", {"file_path": "/home/dev/app/a"})], usage=USAGE)
     never = asyncio.Event()
     async with ScriptedUpstream() as upstream, serving(tmp_path, upstream.base_url, budgets=STRICT_DOLLAR) as gateway:
         upstream.queue(Answer(200, JSON_HEADERS, [whole[:20], never, whole[20:]]))
@@ -199,7 +199,7 @@ async def test_hundred_streams_with_clients_leaving_anywhere_settle_to_the_audit
     left = asyncio.Event()
 
     def answer(_: Received) -> Answer:
-        blocks = [text_block("word " * dice.randrange(1, 40)), tool_block("Read", {"file_path": "/work/app/a"})]
+        blocks = [text_block("word " * dice.randrange(1, 40)), tool_block("Read", {"file_path": "/home/dev/app/a"})]
         chunks = stream_answer(blocks, usage={"input_tokens": 50, "output_tokens": dice.randrange(1, 900)}).chunks
         cut = dice.randrange(len(chunks) + 1)
         return Answer(200, SSE_HEADERS, [*chunks[:cut], left, *chunks[cut:]])

@@ -111,7 +111,7 @@ def request_body(*messages: Mapping[str, Any], **fields: Any) -> bytes:
         "model": "claude-opus-5-5",
         "max_tokens": 1000,
         "stream": True,
-        "system": [{"type": "text", "text": "You are a test.\nWorking directory: /work/app\n"}],
+        "system": [{"type": "text", "text": "You are a test.\nWorking directory: /home/dev/app\n"}],
         "messages": list(messages) or [{"role": "user", "content": "hi"}],
     }
     return json.dumps(body | fields, separators=(",", ":"), ensure_ascii=False).encode()

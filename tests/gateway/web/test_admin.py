@@ -26,7 +26,7 @@ async def test_session_is_a_tree_with_what_each_agent_used(tmp_path: Path) -> No
         (listed,) = (await gateway.operator("sessions"))["sessions"]
     tree = {agent["agent"]: (agent["parent"], agent["depth"], agent["requests"]) for agent in session["agents"]}
     assert tree == {"main": (None, 0, 1), "a1": ("main", 1, 1), "a2": ("a1", 2, 1)}
-    assert session["workspace"] == "/work/app" and listed == session
+    assert session["workspace"] == "/home/dev/app" and listed == session
     assert session["cost_nanousd"] == sum(agent["cost_nanousd"] for agent in session["agents"]) > 0
 
 

@@ -46,7 +46,7 @@ async def test_text_is_not_delayed_by_the_block_that_follows(tmp_path: Path) -> 
 
 async def test_client_hears_pings_while_a_block_is_held(tmp_path: Path) -> None:
     go_on = asyncio.Event()
-    chunks = stream([tool_block("Read", {"file_path": "/work/app/a"})])
+    chunks = stream([tool_block("Read", {"file_path": "/home/dev/app/a"})])
     async with ScriptedUpstream() as upstream, serving(tmp_path, upstream.base_url, ping_seconds=0.02) as gateway:
         upstream.queue(Answer(200, SSE_HEADERS, [*chunks[:3], go_on, *chunks[3:]]))
         async with gateway.post(request_body()) as response:
