@@ -10,7 +10,7 @@ from gateway import contract
 from gateway.config import Config
 from gateway.errors import Reason
 from gateway.telemetry.metrics import Metrics
-from tests.meta.sources import documentation
+from tests.meta.sources import ROOT, documentation
 
 HEADERS = (
     *contract.SESSION_HEADERS,
@@ -74,3 +74,9 @@ def test_every_metric_is_documented() -> None:
 
 def test_every_script_is_documented() -> None:
     assert missing_words({"scripts/demo", "scripts/test", "scripts/check", "scripts/bench"}) == []
+
+
+def test_every_test_that_documents_name_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", documentation())
+    missing = [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()]
+    assert len(named) > 10 and missing == []

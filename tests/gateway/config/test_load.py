@@ -158,3 +158,9 @@ def test_second_budget_for_the_same_window_is_a_problem() -> None:
     assert "a second daily budget of org" in problems(f"{BASE}budgets: [{row}, {row}]")[0]
     other = row.replace("daily", "monthly")
     assert len(load(f"{BASE}budgets: [{row}, {other}]").budgets) == 2
+
+
+def test_example_configuration_is_in_order() -> None:
+    example = Path(__file__).resolve().parents[3] / "ringfence.example.yaml"
+    config = load_config(example, {"ANTHROPIC_API_KEY": "fake-key-0123456789"})
+    assert (config.warnings, [upstream.backend for upstream in config.upstreams]) == ((), ["anthropic"])
