@@ -31,8 +31,8 @@ from gateway.errors import GatewayError, Reason
 from gateway.fuseboard import FuseBoard
 from gateway.identity.credentials import Authenticator, StoredCredentials
 from gateway.pipeline import Pipeline, Records, Routing
-from gateway.policy.embedded import load_engine
 from gateway.policy.facts import classify, describe
+from gateway.policy.live import LiveEngine
 from gateway.ports import Clock
 from gateway.stores import open_store
 from gateway.stores.sqlite import SqliteStore
@@ -76,7 +76,17 @@ class Gateway:
 
     api: web.Application
     metrics: web.Application
-    revision: str
+    engine: LiveEngine
+    tasks: Tasks
+
+    async def reload_policies(self) -> None:
+        """Take over the policies as they are on disk, or say why not and keep those in use."""
+        try:
+            revision = await self.engine.reload()
+        except GatewayError as error:
+            _log.error("policies were not reloaded, %s stay in use: %s", self.engine.revision, error.message)
+        else:
+            _log.warning("policies reloaded: %s", revision)
 
 
 @contextlib.asynccontextmanager
@@ -89,7 +99,7 @@ async def open_gateway(
         GatewayError: policies or store cannot be used.
     """
     async with contextlib.AsyncExitStack() as stack:
-        engine = load_engine(config.policy.folder, config.policy.overrides, config.policy.mode)
+        engine = LiveEngine(config.policy.folder, config.policy.overrides, config.policy.mode)
         prices = load_prices(config)
         limits = Limits(LimitRow(row.account, row.window, row.limit_nanousd, row.strict) for row in config.budgets)
         store = open_store(config.store.url, limits, clock.unix_ms())
@@ -124,7 +134,7 @@ async def open_gateway(
         api.add_routes(build_admin_routes(store, fuses, tree, clock))
         housekeeping = tasks.spawn("housekeeping", keep_house(authenticator, store, clock))
         try:
-            yield Gateway(api, build_metrics_app(metrics.render), engine.revision)
+            yield Gateway(api, build_metrics_app(metrics.render), engine, tasks)
         finally:
             housekeeping.cancel()
             for name in await tasks.close(SHUTDOWN_SECONDS):
@@ -215,6 +225,9 @@ async def _serve(config: Config, config_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_gateway(config, SystemClock()) as gateway:
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, lambda: gateway.tasks.spawn("reload", gateway.reload_policies())
+        )
         api = web.AppRunner(gateway.api, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)
         metrics = web.AppRunner(gateway.metrics, access_log=None)
         try:
@@ -230,6 +243,5 @@ async def _serve(config: Config, config_path: Path) -> None:
 
 def _ready_line(gateway: Gateway, config_path: Path, api: web.AppRunner, metrics: web.AppRunner) -> str:
     urls = [f"http://{runner.addresses[0][0]}:{runner.addresses[0][1]}" for runner in (api, metrics)]
-    return (
-        f"ringfence ready at {urls[0]}, metrics at {urls[1]}/metrics, policies {gateway.revision}, config {config_path}"
-    )
+    policies = f"policies {gateway.engine.revision}, config {config_path}"
+    return f"ringfence ready at {urls[0]}, metrics at {urls[1]}/metrics, {policies}"

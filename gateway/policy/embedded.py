@@ -11,7 +11,7 @@ something of its kind.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,10 +111,16 @@ def load_engine(path: Path, settings: Mapping[str, Any], mode: str) -> EmbeddedE
     """
     bundle = load_bundle(path)
     over = {**settings, "mode": mode}
-    problems = check_bundle(bundle, over)
+    return build_checked(path, bundle, over, check_bundle(bundle, over))
+
+
+def build_checked(
+    path: Path, bundle: Bundle, settings: Mapping[str, Any], problems: Sequence[Problem]
+) -> EmbeddedEngine:
+    """An engine of a bundle whose check found `problems`. Raises `GatewayError` when it found any."""
     if problems:
         raise GatewayError(Reason.POLICY_FAILED, _listed(path, problems))
-    merged, _ = merge_settings(bundle, over)
+    merged, _ = merge_settings(bundle, settings)
     return EmbeddedEngine(bundle, merged)
 
 
@@ -157,6 +163,6 @@ def _revision(bundle: Bundle, data: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _listed(path: Path, problems: list[Problem]) -> str:
+def _listed(path: Path, problems: Sequence[Problem]) -> str:
     lines = [f"{one.file}{f':{one.line}' if one.line else ''}: {one.message}; {one.suggestion}" for one in problems]
     return f"the policies under {path} are refused: " + " | ".join(lines)

@@ -304,3 +304,17 @@ def test_profile_of_a_script_speaks_the_words_of_the_query() -> None:
     profile = profile_script("export const meta = {name: 'n', description: 'd'}\nagent('x', {model: 'opus'})")
     assert (profile.valid, profile.name, profile.fan_out, profile.models) == (True, "n", 1, ("opus",))
     assert not profile_script("not a script").valid
+
+
+async def test_hangup_takes_over_policies_and_keeps_the_old_ones_when_the_new_are_bad(tmp_path: Path) -> None:
+    policies = Path(shutil.copytree(POLICIES, tmp_path / "policies"))
+    async with served(tmp_path, policy={"path": str(policies)}) as gateway:
+        (policies / "main.rego").write_text((POLICIES / "main.rego").read_text() + "\n# changed\n")
+        gateway.process.send_signal(signal.SIGHUP)
+        code, _, told = await gateway.stop()
+        assert code == 0 and b"policies reloaded: " in told and gateway.ready[3].encode() not in told
+    async with served(tmp_path, policy={"path": str(policies)}) as gateway:
+        (policies / "main.rego").write_text("package ringfence\n")
+        gateway.process.send_signal(signal.SIGHUP)
+        code, _, told = await gateway.stop()
+        assert code == 0 and f"{gateway.ready[3]} stay in use".encode() in told
