@@ -71,6 +71,8 @@ class SqliteStore:
         self._timer: asyncio.Handle | None = None
         self._timer_is_soon = False
         self._commit_problem: str | None = None
+        self._fold_failures_before = 0
+        """How often folding had failed when a commit last succeeded."""
 
     async def reserve(self, hold: Hold) -> None:
         """Hold on every account or on none; on disk when it returns.
@@ -169,7 +171,8 @@ class SqliteStore:
     @property
     def problem(self) -> str | None:
         """Why the file could not be written at the last try, naming it, for the operator; None when it could."""
-        problem = self._commit_problem or self._writer.fold_problem
+        fold_failed_last = self._writer.fold_failures != self._fold_failures_before
+        problem = self._commit_problem or (self._writer.fold_problem if fold_failed_last else None)
         return None if problem is None else f"database {self._path}: {problem}"
 
     async def flush(self) -> None:
@@ -279,6 +282,7 @@ class SqliteStore:
         self._busy = False
         if error is None:
             self._commit_problem = None
+            self._fold_failures_before = self._writer.fold_failures
             for _, committed in waiting:
                 _resolve(committed, None)
         else:

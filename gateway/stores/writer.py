@@ -46,6 +46,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self.fold_problem: str | None = None
         """Why ended holds could not be folded at the last try; they are kept and tried again."""
+        self.fold_failures = 0
         self._thread.start()
 
     def submit(self, batch: Batch, done: Done) -> None:
@@ -99,6 +100,7 @@ class Writer:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             self.fold_problem = explain(error)
+            self.fold_failures += 1
             self._fold_due = time.monotonic() + FOLD_SECONDS
             return
         self.fold_problem = None
