@@ -38,17 +38,10 @@ from gateway.config.values import (
 from gateway.core.windows import WINDOWS, Window
 
 BACKENDS = ("anthropic", "simulated")
-AGENT_METERS = (
-    "requests",
-    "output_tokens",
-    "total_tokens",
-    "tool_calls",
-    "identical_tool_calls",
-    "consecutive_errors",
-    "cost_usd",
-    "seconds",
-)
-TREE_METERS = (*AGENT_METERS, "agents", "active_agents", "depth")
+SUMMED_METERS = ("requests", "output_tokens", "total_tokens", "tool_calls", "cost_usd", "seconds")
+AGENT_METERS = (*SUMMED_METERS, "identical_tool_calls", "consecutive_errors")
+"""Streaks are those of one conversation, so only an agent has them."""
+TREE_METERS = (*SUMMED_METERS, "agents", "active_agents", "depth")
 ANTHROPIC_URL = "https://api.anthropic.com"
 SQLITE_PREFIX = "sqlite:///"
 SECRET_CHARS_MIN = 16

@@ -241,11 +241,6 @@ def encode(event: str, data: bytes) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (event.encode(), lines)
 
 
-def comment(text: str) -> bytes:
-    """A comment, which every parser skips: keeps a connection awake."""
-    return b"".join(b": %b\n" % line.encode() for line in text.splitlines() or [""]) + b"\n"
-
-
 PING = encode("ping", b'{"type": "ping"}')
 
 

@@ -12,7 +12,7 @@ from gateway.contract import DENIED_TOOL
 from gateway.core.calls import DenialForm
 from gateway.core.denial import Denial
 from gateway.core.gate import HELD_BYTES_MAX, HeldCall, gate_message, rewrite_message
-from gateway.core.sse import PING, comment
+from gateway.core.sse import PING
 from gateway.errors import GatewayError
 from tests.support.streams import (
     DENIAL,
@@ -72,7 +72,7 @@ json_values = st.recursive(
 )
 inputs = st.dictionaries(words, json_values, max_size=4)
 cuts = st.lists(st.integers(0, 20_000), max_size=12)
-noise = st.sampled_from([b"", PING, comment("note"), b'event: new_event\ndata: {"type":"new_event"}\n\n'])
+noise = st.sampled_from([b"", PING, b": note\n\n", b'event: new_event\ndata: {"type":"new_event"}\n\n'])
 Block = tuple[str, Any]
 blocks = st.lists(
     st.tuples(st.just("text"), st.lists(words, max_size=4))

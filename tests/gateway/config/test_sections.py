@@ -160,3 +160,14 @@ def test_upstream_without_credential_or_encryption_is_a_warning() -> None:
         "upstreams[0] has no credential",
     ]
     assert config.upstreams[0].base_url == "http://models.example.com/x"
+
+
+@pytest.mark.parametrize("scope", ["session", "run"])
+def test_fuse_that_could_never_blow_is_a_problem(scope: str) -> None:
+    with pytest.raises(ConfigInvalid) as refused:
+        load(f"fuses: {{{scope}: {{identical_tool_calls: 3}}}}")
+    assert "unknown meter" in str(refused.value) and "identical_tool_calls" in str(refused.value)
+
+
+def test_no_fuse_of_agents_can_be_asked_for() -> None:
+    assert dict(load("fuses: {agent: {}}").fuses.agent) == {}

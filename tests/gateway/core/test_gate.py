@@ -8,7 +8,7 @@ import pytest
 from gateway.contract import DENIED_TOOL
 from gateway.core.gate import HELD_BYTES_MAX, HeldCall, StreamGate
 from gateway.core.messages import Tap
-from gateway.core.sse import PING, SseDecoder, comment
+from gateway.core.sse import PING, SseDecoder
 from gateway.errors import GatewayError, Reason
 from tests.support.streams import (
     DENIAL,
@@ -83,7 +83,7 @@ def test_nothing_of_a_held_block_passes_before_the_decision() -> None:
 def test_ping_and_comment_pass_while_a_block_is_held() -> None:
     gate = new_gate()
     fed(gate, message_start() + tool_start(0))
-    assert fed(gate, PING + comment("hold")) == PING + comment("hold")
+    assert fed(gate, PING + b": hold\n\n") == PING + b": hold\n\n"
     call = held_in(gate, block_stop(0))
     assert gate.release(call) == tool_start(0) + block_stop(0)
     assert not gate.holding

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.sse import EVENT_BYTES_MAX, PING, Frame, InputRun, SseDecoder, comment, encode
+from gateway.core.sse import EVENT_BYTES_MAX, PING, Frame, InputRun, SseDecoder, encode
 from gateway.errors import GatewayError, Reason
 from tests.support.streams import golden, json_delta, text_delta, tool_start
 
@@ -199,11 +199,6 @@ def test_broken_utf8_in_a_run_leaves_the_text_before_it() -> None:
 def test_written_event_reads_back() -> None:
     assert encode("x", b'{\n"a":1}') == b'event: x\ndata: {\ndata: "a":1}\n\n'
     assert parsed(encode("x", b'{\n"a":1}')) == [(b"x", b'{\n"a":1}')]
-
-
-def test_written_comment_reads_as_nothing() -> None:
-    assert parsed(comment("hold\nstill")) == [(b"", b"")]
-    assert comment("hold") == b": hold\n\n"
 
 
 def input_run(stream: bytes, index: int = 3) -> InputRun | None:
