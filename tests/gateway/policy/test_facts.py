@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from gateway.core.decision import ToolFacts
+from gateway.core.decision import ToolCall, ToolFacts
 from gateway.policy.facts import HOSTS_MAX, PATHS_MAX, classify, describe
+from tests.support.policies import build_query, packaged_engine
 
 WORKSPACE = "/home/a/w"
 
@@ -93,3 +95,25 @@ def test_more_than_the_limit_is_cut_and_said() -> None:
 
 def test_path_through_proc_is_said() -> None:
     assert facts("Read", file_path="/proc/self/cwd/x").unclear == ("a path leads through /proc",)
+
+
+class Faulty(dict[str, str]):
+    """An input that cannot be looked into: stands for any fault of the reader."""
+
+    def __getitem__(self, key: str) -> str:
+        raise ZeroDivisionError
+
+    get = items = values = __getitem__  # type: ignore[assignment]
+
+
+async def test_fault_of_the_reader_denies_the_call() -> None:
+    facts = describe("Bash", Faulty(command="ls"), WORKSPACE)
+    assert [entry for entry in facts.unclear if entry.startswith("unreadable: facts failed with")] == list(
+        facts.unclear
+    )
+    query = build_query({"kind": "tool_call", "tool": "Bash", "input": {"command": "ls"}})
+    assert isinstance(query.action, ToolCall)
+    faulty = msgspec.structs.replace(query, action=msgspec.structs.replace(query.action, facts=facts))
+    sound, decision = await packaged_engine().decide(query), await packaged_engine().decide(faulty)
+    assert (sound.allow, decision.allow) == (True, False)
+    assert [reason.rule for reason in decision.reasons] == ["shell/unreadable"]
