@@ -12,6 +12,7 @@ from gateway.commands.demo.pace import DEFAULT_PACE, PACES
 from gateway.commands.environment import CREDENTIAL_VARIABLE, MODES, SHELLS, Wanted, print_environment
 from gateway.commands.live import replace_fuse, show_fuses, show_limits, show_sessions
 from gateway.commands.output import EXIT_CODES, EXIT_DONE, EXIT_FAILED, CommandFailed
+from gateway.commands.upstreams import show_upstreams
 from gateway.config import ConfigInvalid, Policy, load_config
 from gateway.errors import GatewayError
 
@@ -147,6 +148,7 @@ def _add_live(commands: "_Group") -> None:
     _connected(sessions)
     sessions.add_argument("session", nargs="?", default=None, help="only this one")
     sessions.add_argument("--limit", type=int, default=SESSIONS_SHOWN, help=f"how many; default: {SESSIONS_SHOWN}")
+    _connected(_add(commands, "upstreams", "show how the upstreams fare", _show_upstreams))
 
 
 def _serve(parsed: argparse.Namespace) -> int:
@@ -226,6 +228,11 @@ def _replace_fuse(parsed: argparse.Namespace) -> int:
 
 def _show_sessions(parsed: argparse.Namespace) -> int:
     show_sessions(_client(parsed), parsed.session, parsed.limit, as_json=parsed.json)
+    return EXIT_DONE
+
+
+def _show_upstreams(parsed: argparse.Namespace) -> int:
+    show_upstreams(_client(parsed), as_json=parsed.json)
     return EXIT_DONE
 
 

@@ -10,8 +10,9 @@ from gateway.core.budgets import Exhausted, Hold, refusal_headers
 from gateway.core.estimate import Learned, bounded, shape_of, strict_nanousd
 from gateway.core.lineage import AgentNode
 from gateway.core.messages import Tap
+from gateway.core.places import Place
 from gateway.core.prices import Price, PriceTable
-from gateway.core.pricing import Unpriced, cost_nanousd
+from gateway.core.pricing import Terms, Unpriced, cost_nanousd, terms_for
 from gateway.errors import Reason, Refused
 from gateway.ports import Clock, Ledger
 
@@ -32,20 +33,35 @@ class Accounting:
     clock: Clock
 
     async def reserve(self, ctx: RequestContext) -> None:
-        """Hold what the request may cost on every account it is for.
+        """Hold what the request may cost at the dearest upstream of its route, on every account it is for.
 
         Raises `Refused` (BUDGET_EXHAUSTED, MODEL_UNPRICED, STORE_UNAVAILABLE).
         """
+        await self._reserve(ctx, ctx.id)
+
+    async def hold_again(self, ctx: RequestContext) -> None:
+        """An attempt failed after it was sent and may be billed: settle it, and hold for the next.
+
+        Raises as `reserve`; then nothing is held.
+        """
+        if ctx.hold is not None and ctx.price is not None:
+            ctx.lost_nanousd += self._settle(ctx, ctx.hold, ctx.price)
+            ctx.hold = None
+            await self._reserve(ctx, f"{ctx.id}.{len(ctx.attempts)}")
+
+    async def _reserve(self, ctx: RequestContext, hold_id: str) -> None:
         assert ctx.ask is not None and ctx.agent is not None
         now = self.clock.unix_ms()
         price = ctx.price = self._price(ctx.model, now)
+        multiplier = max(_terms(place, price).multiplier for place in ctx.places.values())
         accounts = _accounts(ctx, ctx.agent)
         shape = shape_of(ctx.ask, ctx.body, max_tokens=ctx.max_tokens)
-        expected = strict = self.learned.expected_nanousd(price, shape, ctx.agent.last_tokens)
+        expected = strict = self.learned.expected_nanousd(price, shape, ctx.agent.last_tokens, multiplier=multiplier)
         if self.ledger.is_strict(accounts):
-            strict = strict_nanousd(price, bounded(shape, memoryview(ctx.body)[slice(*ctx.ask.spans["messages"])]))
+            messages = memoryview(ctx.body)[slice(*ctx.ask.spans["messages"])]
+            strict = strict_nanousd(price, bounded(shape, messages), multiplier=multiplier)
         hold = Hold(
-            id=ctx.id,
+            id=hold_id,
             accounts=accounts,
             strict_nanousd=strict,
             expected_nanousd=expected,
@@ -62,13 +78,18 @@ class Accounting:
         """End the hold, if there is one: released when nothing was billed, else settled at the answer's cost."""
         if ctx.hold is None or ctx.price is None:
             return
+        ctx.cost_nanousd = ctx.lost_nanousd
         refused = ctx.status is not None and ctx.status >= 400
         if not ctx.dispatched or refused or ctx.reason in _NEVER_BILLED:
             self.ledger.release(ctx.hold.id)
             return
+        ctx.cost_nanousd += self._settle(ctx, ctx.hold, ctx.price)
+
+    def _settle(self, ctx: RequestContext, hold: Hold, price: Price) -> int:
         now = self.clock.unix_ms()
-        ctx.cost_nanousd = self._cost(ctx, ctx.hold, ctx.price, now)
-        self.ledger.settle(ctx.hold.id, ctx.cost_nanousd, now)
+        cost = self._cost(ctx, hold, price, now)
+        self.ledger.settle(hold.id, cost, now)
+        return cost
 
     def _cost(self, ctx: RequestContext, hold: Hold, price: Price, now: int) -> int:
         """The price of the reported usage; without a final one, of the estimated input and what was streamed."""
@@ -81,8 +102,10 @@ class Accounting:
         else:
             usage = tap.floor_usage(self.learned.input_tokens(price, len(ctx.body)))
         ctx.usage, ctx.cost_estimated = usage, not usage.final
+        place = ctx.places.get(ctx.upstream or "")
+        terms = Terms() if place is None else _terms(place, price)
         try:
-            return cost_nanousd(usage, self.prices, at_ms=now, fallback_model=price.id)
+            return cost_nanousd(usage, self.prices, at_ms=now, fallback_model=price.id, terms=terms)
         except Unpriced:
             ctx.cost_estimated = True
             return hold.strict_nanousd
@@ -95,6 +118,10 @@ class Accounting:
             message = f"model {model} has no price; add it under prices.path or set prices.fallback_model"
             raise Refused(Reason.MODEL_UNPRICED, message)
         return price
+
+
+def _terms(place: Place, price: Price) -> Terms:
+    return terms_for(place.backend, place.model, place.region, place.multiplier, price)
 
 
 def _accounts(ctx: RequestContext, node: AgentNode) -> tuple[str, ...]:

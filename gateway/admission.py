@@ -32,8 +32,10 @@ from gateway.core.decision import Client, Decision, Infer, Lineage, Obligation, 
 from gateway.core.denial import needs_restoring, restore
 from gateway.core.lineage import AgentNode, SessionNode, Tree, first_of, inferred_session
 from gateway.core.loops import streaks
+from gateway.core.names import Catalogue
 from gateway.core.routing import resolve_alias
 from gateway.core.spans import Edit, elements, members, splice
+from gateway.core.translate import read_betas, read_version
 from gateway.decider import Decider
 from gateway.errors import Reason, Refused
 from gateway.fuseboard import FuseBoard
@@ -51,6 +53,7 @@ class Admission:
     fuses: FuseBoard
     tree: Tree
     aliases: Mapping[str, str]
+    catalogue: Catalogue
     telemetry: Telemetry
     clock: Clock
 
@@ -97,8 +100,12 @@ class Admission:
         return (await self.decider.look(ctx, infer)).allow
 
     def _read(self, ctx: RequestContext) -> Ask:
-        ctx.ask = ask = peek(ctx.body)
-        ctx.model = resolve_alias(self.aliases, ask.model)
+        """Policy is asked about the model as the client named it; its alias is what is used."""
+        assert ctx.dialect != "operator"
+        ctx.ask = ask = peek(ctx.body, ctx.asked)
+        ctx.model = self.catalogue.canonical(resolve_alias(self.aliases, ask.model))
+        ctx.betas = read_betas(ctx.dialect, ctx.headers, ctx.body, ask.spans)
+        ctx.version = read_version(ctx.dialect, ctx.headers, ctx.body, ask.spans)
         return ask
 
     def _agent(self, ctx: RequestContext, ask: Ask) -> AgentNode:
@@ -122,7 +129,8 @@ class Admission:
         return session.agents.get(_claim(ctx.headers, AGENT_HEADERS) or MAIN_AGENT)
 
     async def _admit_spawn(self, ctx: RequestContext, node: AgentNode, ask: Ask) -> None:
-        spawn = Spawn(via="first_request", agent_type=node.agent_type, model=ask.model)
+        model = self.catalogue.canonical(ask.model)
+        spawn = Spawn(via="first_request", agent_type=node.agent_type, model=model)
         decision = await self.decider.decide(ctx, spawn, decision_id=ctx.id)
         if not decision.allow:
             self.tree.remove(node)
@@ -132,9 +140,8 @@ class Admission:
         self.telemetry.agent_seen("first_request")
 
     async def _decide(self, ctx: RequestContext, ask: Ask) -> None:
-        betas = ctx.headers.get("anthropic-beta", "")
         infer = Infer(
-            model=ask.model,
+            model=self.catalogue.canonical(ask.model),
             stream=ask.stream,
             max_tokens=ask.max_tokens,
             effort=ask.effort,
@@ -142,7 +149,7 @@ class Admission:
             tools=ask.tools,
             server_tools=ask.server_tools,
             mcp_servers=ask.mcp_servers,
-            betas=tuple(beta.strip() for beta in betas.split(",")) if betas else (),
+            betas=ctx.betas,
             body_bytes=len(ctx.body),
             dialect=ctx.dialect,
         )
@@ -157,7 +164,7 @@ class Admission:
             ctx.ask = msgspec.structs.replace(ask, spans=members(ctx.body))
 
     def _edits(self, ctx: RequestContext, ask: Ask) -> list[Edit]:
-        """Everything that must change in the body: denials restored, obligations met, the alias resolved."""
+        """What must change in the body wherever it goes: denials restored, obligations met. The model is forward's."""
         edits = _restored(ctx.body, ask)
         ctx.restored_denials = len(edits)
         stripped: set[str] = set()
@@ -169,8 +176,6 @@ class Admission:
             edits.append(tools)
         if ctx.max_tokens is not None:
             edits.append(field_edit(ctx.body, ask, "max_tokens", str(ctx.max_tokens).encode()))
-        if ctx.model != ask.model:
-            edits.append(field_edit(ctx.body, ask, "model", msgspec.json.encode(ctx.model)))
         return edits
 
 

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+import aiohttp
 import msgspec
 import yaml
 from aiohttp import web
 
 from gateway.accounting import Accounting
 from gateway.admission import Admission
-from gateway.config import Config
+from gateway.config import Config, UpstreamConfig
 from gateway.contract import BODY_BYTES_MAX, HOLD_PING_SECONDS
 from gateway.core.budgets import LimitRow, Limits
+from gateway.core.capabilities import parse_capabilities
 from gateway.core.decision import ScriptProfile
 from gateway.core.estimate import Learned
 from gateway.core.fuse import FuseBox, FuseLimits
@@ -28,24 +30,30 @@ from gateway.core.prices import PriceTable, merge_prices, parse_prices
 from gateway.core.routing import Route
 from gateway.decider import Decider
 from gateway.errors import GatewayError, Reason
+from gateway.forwarding import Forwarding, Target
 from gateway.fuseboard import FuseBoard
 from gateway.identity.credentials import Authenticator, StoredCredentials
-from gateway.pipeline import Pipeline, Records, Routing
+from gateway.pipeline import Pipeline, Records
 from gateway.policy.facts import classify, describe
 from gateway.policy.live import LiveEngine
 from gateway.ports import Clock
+from gateway.slots import Slots
 from gateway.stores import open_store
 from gateway.stores.sqlite import SqliteStore
+from gateway.switchboard import Switchboard
 from gateway.tasks import Tasks
 from gateway.telemetry.audit import AuditLog
 from gateway.telemetry.metrics import Live, Metrics
 from gateway.toolcalls import ToolCalls
 from gateway.upstreams import build_session, build_upstream
 from gateway.web.admin import build_admin_routes
-from gateway.web.anthropic import build_routes
+from gateway.web.anthropic import build_anthropic_routes
+from gateway.web.bedrock import build_bedrock_routes
 from gateway.web.health import build_health_routes, build_metrics_app
+from gateway.web.inference import Inference
 from gateway.web.middlewares import build_middlewares
 from gateway.web.relay import Relay
+from gateway.web.vertex import build_vertex_routes
 from runtime.check import check
 
 HOUSEKEEPING_SECONDS = 1.0
@@ -108,17 +116,19 @@ async def open_gateway(
         audit = open_audit(config)
         stack.callback(audit.close)
         tree = restored_tree(store, clock)
-        metrics = build_metrics(config, prices, tree, audit, clock)
         session = await stack.enter_async_context(build_session())
-        upstreams = {each.id: build_upstream(each, session) for each in config.upstreams}
+        targets = build_targets(config, session)
+        board = Switchboard(config.upstreams, {each: target.slots for each, target in targets.items()}, clock)
+        live = build_live(tree, audit, board, clock)
+        metrics = build_metrics(config, prices, live, clock)
         tasks = Tasks()
 
         fuses = FuseBoard(restored_fuses(config, store), store, audit, metrics, clock)
         decider = Decider(engine, store, audit, metrics, clock)
         pipeline = Pipeline(
-            admission=Admission(decider, fuses, tree, config.aliases, metrics, clock),
+            admission=Admission(decider, fuses, tree, config.aliases, prices.catalogue, metrics, clock),
             accounting=Accounting(store, prices, Learned(), config.prices.fallback_model, clock),
-            routing=Routing([Route(route.models, route.upstreams) for route in config.routes], upstreams),
+            forwarding=Forwarding(build_routes(config), targets, board, prices.catalogue, clock),
             records=Records(store, audit, metrics),
             clock=clock,
             tasks=tasks,
@@ -130,8 +140,10 @@ async def open_gateway(
             middlewares=build_middlewares(authenticator, clock, pipeline), client_max_size=BODY_BYTES_MAX
         )
         api.add_routes(build_health_routes(lambda: store.problem is None))
-        api.add_routes(build_routes(pipeline, relay))
-        api.add_routes(build_admin_routes(store, fuses, tree, clock))
+        inference = Inference(pipeline, relay)
+        for build in (build_anthropic_routes, build_bedrock_routes, build_vertex_routes):
+            api.add_routes(build(inference))
+        api.add_routes(build_admin_routes(store, fuses, tree, board, clock))
         housekeeping = tasks.spawn("housekeeping", keep_house(authenticator, store, clock))
         try:
             yield Gateway(api, build_metrics_app(metrics.render), engine, tasks)
@@ -139,8 +151,8 @@ async def open_gateway(
             housekeeping.cancel()
             for name in await tasks.close(SHUTDOWN_SECONDS):
                 _log.warning("task %s did not end in time and was cancelled", name)
-            for upstream in upstreams.values():
-                await upstream.close()
+            for target in targets.values():
+                await target.upstream.close()
 
 
 async def keep_house(authenticator: Authenticator, store: SqliteStore, clock: Clock) -> None:
@@ -165,9 +177,38 @@ def open_audit(config: Config) -> AuditLog:
         raise GatewayError(Reason.STORE_UNAVAILABLE, problem) from None
 
 
+def build_targets(config: Config, session: aiohttp.ClientSession) -> dict[str, Target]:
+    """Every configured upstream with what it lacks, its places and its names. Raises what `build_upstream` raises."""
+    capabilities = parse_capabilities(yaml.safe_load(_packaged("capabilities.yaml")))
+
+    def target(each: UpstreamConfig) -> Target:
+        upstream = build_upstream(each, session)
+        return Target(
+            upstream=upstream,
+            support=capabilities.support(each.backend, upstream.shape, cells=each.capabilities, betas=each.betas),
+            slots=Slots(each.concurrent_max),
+            queue_seconds=each.queue_seconds,
+            models=each.models,
+            profile=each.profile,
+            region=each.region,
+            multiplier=each.price_multiplier,
+        )
+
+    return {each.id: target(each) for each in config.upstreams}
+
+
+def build_routes(config: Config) -> list[Route]:
+    """The configured routes in the words of the core."""
+    return [Route(each.models, each.upstreams, each.weights, each.principals) for each in config.routes]
+
+
+def _packaged(name: str) -> str:
+    return resources.files("gateway").joinpath(name).read_text()
+
+
 def load_prices(config: Config) -> PriceTable:
     """The packaged prices with the configured file laid over them. Raises what `parse_prices` raises."""
-    document = yaml.safe_load(resources.files("gateway").joinpath("prices.yaml").read_text())
+    document = yaml.safe_load(_packaged("prices.yaml"))
     if config.prices.path is not None:
         document = merge_prices(document, yaml.safe_load(config.prices.path.read_text()))
     return parse_prices(document)
@@ -187,19 +228,24 @@ def restored_fuses(config: Config, store: SqliteStore) -> FuseBox:
     return box
 
 
-def build_metrics(config: Config, prices: PriceTable, tree: Tree, audit: AuditLog, clock: Clock) -> Metrics:
+def build_metrics(config: Config, prices: PriceTable, live: Live, clock: Clock) -> Metrics:
     """Metrics whose labels are bounded by the price table and the configured teams."""
 
     def model_label(model: str) -> str | None:
         price = prices.find(model, clock.unix_ms())
         return price.id if price is not None else None
 
-    live = Live(
+    return Metrics(model_label, [team.id for team in config.org.teams], live=live)
+
+
+def build_live(tree: Tree, audit: AuditLog, board: Switchboard, clock: Clock) -> Live:
+    """What is counted elsewhere and read only when the metrics are."""
+    return Live(
         active_sessions=lambda: tree.active_sessions(clock.unix_ms()),
         active_agents=lambda: tree.active_agents(clock.unix_ms()),
         audit_failures=lambda: audit.failures,
+        upstreams=board.views,
     )
-    return Metrics(model_label, [team.id for team in config.org.teams], live=live)
 
 
 def profile_script(script: str) -> ScriptProfile:

@@ -5,6 +5,7 @@ Not a place for behaviour.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gateway.core.body import Ask
 from gateway.core.budgets import Hold
@@ -12,9 +13,14 @@ from gateway.core.decision import Decision, Lineage, Principal
 from gateway.core.lineage import AgentNode
 from gateway.core.loops import Streaks
 from gateway.core.messages import Tap
+from gateway.core.places import Place
 from gateway.core.prices import Price
+from gateway.core.routing import Route
+from gateway.core.shapes import OLD_VERSION, Asked, Change, Shape
 from gateway.core.usage import Usage
 from gateway.errors import Reason
+
+Dialect = Shape | Literal["operator"]
 
 
 @dataclass(slots=True)
@@ -29,6 +35,15 @@ class ToolCallOutcome:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One upstream that was tried and did not answer for good."""
+
+    upstream: str
+    status: int | None
+    reason: Reason
+
+
 @dataclass(slots=True)
 class RequestContext:
     """What is known of one request. `None` means not learnt (yet)."""
@@ -40,7 +55,7 @@ class RequestContext:
     """Path and query as sent, without the `/gw/<tag>` prefix."""
     headers: Mapping[str, str]
     """The client's headers: looked up in any case, `items()` in order and with repeats."""
-    dialect: str
+    dialect: Dialect
     received_unix_ms: int
     received_monotonic: float
     client_name: str = ""
@@ -48,11 +63,15 @@ class RequestContext:
     tag: str | None = None
 
     principal: Principal | None = None
+    asked: Asked = Asked()
     body: bytes = b""
-    """What goes upstream; starts as what the client sent."""
+    """Starts as what the client sent; admission edits it. Always in the client's dialect."""
     ask: Ask | None = None
     model: str = ""
-    """The model that goes upstream: aliases resolved, obligations met."""
+    """The model to use, as the price table spells it: aliases resolved, obligations met."""
+    betas: tuple[str, ...] = ()
+    version: str = OLD_VERSION
+    """The API version asked for, as the Claude API writes it."""
     max_tokens: int | None = None
     """What an obligation clamped `max_tokens` to."""
     lineage: Lineage | None = None
@@ -63,11 +82,23 @@ class RequestContext:
     decision: Decision | None = None
     restored_denials: int = 0
 
+    route: Route | None = None
+    places: Mapping[str, Place] = field(default_factory=dict[str, Place])
+    """Each upstream of the route, and what the model is there."""
     price: Price | None = None
     hold: Hold | None = None
     dispatched: bool = False
     """The request may have reached the upstream, so it may be billed."""
     upstream: str | None = None
+    upstream_model: str | None = None
+    """The model as the upstream was asked for it."""
+    shape: Shape = "anthropic"
+    """The shape of the upstream that answered."""
+    bridged: tuple[Change, ...] = ()
+    attempts: list[Attempt] = field(default_factory=list[Attempt])
+    """Upstreams that were tried and failed."""
+    gave_up: bool = False
+    """More than one upstream was tried, and all failed."""
     upstream_request_id: str | None = None
     tap: Tap | None = None
     drain: Callable[[], Awaitable[None]] | None = None
@@ -79,6 +110,8 @@ class RequestContext:
     reason: Reason | None = None
     message: str = ""
     usage: Usage | None = None
+    lost_nanousd: int = 0
+    """Billed, as far as can be told, by attempts that failed after they were sent."""
     cost_nanousd: int = 0
     cost_estimated: bool = False
     """The upstream's final usage never came; the cost is the floor estimate."""

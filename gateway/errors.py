@@ -26,6 +26,8 @@ class Reason(StrEnum):
     BODY_TOO_LARGE = "body_too_large"
     MODEL_UNROUTED = "model_unrouted"
     MODEL_UNPRICED = "model_unpriced"
+    CAPABILITY_MISSING = "capability_missing"
+    """The request needs what no upstream of its route has, and it can be neither left out nor written otherwise."""
 
     POLICY_DENIED = "policy_denied"
     POLICY_FAILED = "policy_failed"
@@ -36,6 +38,8 @@ class Reason(StrEnum):
     OVERLOADED = "overloaded"
     STORE_UNAVAILABLE = "store_unavailable"
 
+    UPSTREAMS_DOWN = "upstreams_down"
+    """Every upstream of the route has an open breaker or no free slot; nothing was sent."""
     UPSTREAM_REFUSED = "upstream_refused"
     """The upstream answered with an error status; its answer was passed on as it came."""
     UPSTREAM_UNREACHABLE = "upstream_unreachable"

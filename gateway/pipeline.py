@@ -1,34 +1,26 @@
 """THE request path: admit, reserve, forward, relay, settle. Read `serve` aloud.
 
-Each step is one object: `admission.py`, `accounting.py`, an upstream, `web/relay.py`. Knows the world only through
+Each step is one object: `admission.py`, `accounting.py`, `forwarding.py`, `web/relay.py`. Knows the world only through
 `ports.py`; HTTP towards the client is `web/`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.accounting import Accounting
 from gateway.admission import Admission
 from gateway.context import RequestContext
-from gateway.core.headers import upstream_headers
 from gateway.core.lineage import AgentNode
 from gateway.core.prices import ModelRow
-from gateway.core.routing import Route, select_upstreams
-from gateway.errors import GatewayError, Reason, Refused
-from gateway.ports import AuditSink, Clock, LineageStore, Telemetry, Upstream, UpstreamAnswer, UpstreamRequest
+from gateway.core.routing import select_route
+from gateway.errors import GatewayError, Reason
+from gateway.forwarding import Forwarding
+from gateway.ports import AuditSink, Clock, LineageStore, Telemetry, UpstreamAnswer
 from gateway.tasks import Tasks
 
 T = TypeVar("T")
 Relay = Callable[[RequestContext, UpstreamAnswer], Awaitable[T]]
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """Where models go."""
-
-    routes: Sequence[Route]
-    upstreams: Mapping[str, Upstream]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +38,7 @@ class Pipeline:
 
     admission: Admission
     accounting: Accounting
-    routing: Routing
+    forwarding: Forwarding
     records: Records
     clock: Clock
     tasks: Tasks
@@ -55,8 +47,9 @@ class Pipeline:
         """One model request: nothing leaves before it is allowed and paid for; whatever happens, it is settled."""
         try:
             await self.admission.admit(ctx)
+            self.forwarding.plan(ctx)
             await self.accounting.reserve(ctx)
-            return await relay(ctx, await self.forward(ctx))
+            return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again))
         except BaseException as error:
             note_failure(ctx, error)
             raise
@@ -67,39 +60,18 @@ class Pipeline:
         """A request that costs nothing (count_tokens): decided and forwarded, neither held nor counted."""
         try:
             await self.admission.admit_uncounted(ctx)
-            return await relay(ctx, await self.forward(ctx))
+            self.forwarding.plan(ctx)
+            return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again))
         except BaseException as error:
             note_failure(ctx, error)
             raise
 
     async def usable_models(self, ctx: RequestContext) -> list[ModelRow]:
         """Models of the price table that are routed and that policy lets this principal ask."""
-        routed = [row for row in self.accounting.prices.models() if select_upstreams(self.routing.routes, row.id)]
+        assert ctx.principal is not None
+        routes, models = self.forwarding.routes, self.accounting.prices.models()
+        routed = [row for row in models if select_route(routes, row.id, ctx.principal) is not None]
         return [row for row in routed if await self.admission.may_ask(ctx, row.id)]
-
-    async def forward(self, ctx: RequestContext) -> UpstreamAnswer:
-        """Send the request to the first upstream of its route."""
-        ids = select_upstreams(self.routing.routes, ctx.model)
-        if not ids:
-            message = f"no route serves model {ctx.model}; GET /v1/models lists those that are served"
-            raise Refused(Reason.MODEL_UNROUTED, message)
-        upstream = self.routing.upstreams[ids[0]]
-        assert ctx.ask is not None
-        ctx.upstream = upstream.id
-        request = UpstreamRequest(
-            path=ctx.path,
-            headers=upstream_headers(ctx.headers.items()),
-            body=ctx.body,
-            model=ctx.model,
-            stream=ctx.ask.stream,
-        )
-        ctx.dispatched = True
-        answer = await upstream.send(request)
-        ctx.status = answer.status
-        ctx.upstream_headers_seconds = self.clock.monotonic() - ctx.received_monotonic
-        if answer.status >= 400:
-            ctx.reason = Reason.UPSTREAM_REFUSED
-        return answer
 
     def settle(self, ctx: RequestContext) -> None:
         """End the hold exactly once and bring the meters up to date; when the client left first, after the rest."""

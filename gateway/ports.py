@@ -12,6 +12,7 @@ from gateway.core.budgets import AccountView, Hold
 from gateway.core.decision import Decision, Principal, Query, ScriptProfile, ToolClass, ToolFacts
 from gateway.core.fuse import FuseRecord
 from gateway.core.lineage import AgentRecord
+from gateway.core.shapes import Operation, Shape
 
 
 class Clock(Protocol):
@@ -105,13 +106,18 @@ class LineageStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One request for an upstream: `path` with its query string as the client sent it, headers already chosen."""
+    """One request in its upstream's shape, headers already chosen.
+
+    `path` (with its query string) is for Anthropic-shaped backends: as the client sent it, when its dialect has it.
+    The others build theirs of `model`, which is the id that this upstream knows, `stream` and `operation`.
+    """
 
     path: str
     headers: Sequence[tuple[str, str]]
     body: bytes
     model: str
     stream: bool
+    operation: Operation = "messages"
 
 
 class UpstreamAnswer(Protocol):
@@ -135,6 +141,8 @@ class Upstream(Protocol):
     def id(self) -> str: ...
     @property
     def backend(self) -> str: ...
+    @property
+    def shape(self) -> Shape: ...
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Raises `GatewayError`: UPSTREAM_UNREACHABLE (not billed), UPSTREAM_TIMEOUT or UPSTREAM_BROKE (perhaps)."""
         ...

@@ -1,11 +1,13 @@
 """`ringfence check`: everything wrong with a configuration, the files it names and its policies, at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from gateway.commands.named_files import file_problems
 from gateway.commands.output import EXIT_DONE, EXIT_FAILED, plain, print_json, print_rich, table
-from gateway.config import Config, ConfigInvalid, Policy, Problem, load_config
+from gateway.config import Config, ConfigInvalid, Policy, Problem, Route, UpstreamConfig, load_config
+from gateway.config.backends import BACKENDS, Backend
 from gateway.core.pricing import format_usd
 from gateway.errors import GatewayError
 from gateway.policy.bundle import load_bundle
@@ -21,6 +23,7 @@ def check(path: Path, environ: Mapping[str, str], *, as_json: bool) -> int:
         config = load_config(path, environ)
         policy: Policy | None = config.policy
         problems += file_problems(config)
+        problems += library_problems(config.upstreams, BACKENDS)
     except ConfigInvalid as invalid:
         problems += invalid.problems
         policy = invalid.policy
@@ -43,6 +46,25 @@ def check(path: Path, environ: Mapping[str, str], *, as_json: bool) -> int:
     return EXIT_DONE
 
 
+def library_problems(upstreams: Sequence[UpstreamConfig], backends: Mapping[str, Backend]) -> list[Problem]:
+    """Upstreams that would look for their cloud's credentials with a library that is not installed."""
+    found: list[Problem] = []
+    for at, upstream in enumerate(upstreams):
+        backend = backends[upstream.backend]
+        if upstream.api_key or upstream.bearer or backend.library is None or _is_installed(backend.library):
+            continue
+        message = f"upstream {upstream.id} needs the library {backend.library}, which is not installed"
+        found.append(Problem(f"upstreams[{at}]", message, f"pip install 'ringfence[{backend.extra}]'"))
+    return found
+
+
+def _is_installed(library: str) -> bool:
+    try:
+        return find_spec(library) is not None
+    except ModuleNotFoundError:  # the package above it is not there either
+        return False
+
+
 def _policy_problems(policy: Policy) -> list[Problem]:
     try:
         found = check_policies(policy.folder, policy.overrides)
@@ -60,7 +82,6 @@ def _not_enforced(policy: Policy) -> str:
 
 def _summary(config: Config) -> dict[str, str]:
     """What would run, one line each; no secret is in any of it."""
-    routes = (f"{', '.join(route.models)} -> {', '.join(route.upstreams)}" for route in config.routes)
     budgets = (
         f"{row.account} {row.window} {format_usd(row.limit_nanousd)}{' strict' if row.strict else ''}"
         for row in config.budgets
@@ -82,11 +103,17 @@ def _summary(config: Config) -> dict[str, str]:
         "org": f"{config.org.id}, {len(config.org.teams)} teams",
         "credentials": f"{len(config.identity.credentials)} in the configuration",
         "upstreams": "; ".join(f"{row.id} ({row.backend})" for row in config.upstreams),
-        "routes": "; ".join(routes),
+        "routes": "; ".join(_route_line(route) for route in config.routes),
         "budgets": "; ".join(budgets) or "none",
         "fuses": "; ".join(fuses) or "none",
         "audit": config.audit.path,
     }
+
+
+def _route_line(route: Route) -> str:
+    weighted = (f"{name} x{route.weights[name]}" if name in route.weights else name for name in route.upstreams)
+    principals = f" for {', '.join(route.principals)}" if route.principals else ""
+    return f"{', '.join(route.models)}{principals} -> {', '.join(weighted)}"
 
 
 def _print_findings(kind: str, findings: list[Problem] | tuple[Problem, ...]) -> None:

@@ -7,6 +7,7 @@ from gateway.config.document import Problem
 from gateway.config.load import ConfigInvalid, load_config, parse_config
 from gateway.config.model import (
     Audit,
+    BreakerConfig,
     Budget,
     Config,
     CredentialConfig,
@@ -25,6 +26,7 @@ from gateway.config.model import (
 
 __all__ = [
     "Audit",
+    "BreakerConfig",
     "Budget",
     "Config",
     "ConfigInvalid",

@@ -78,6 +78,11 @@ class Entry:
         node = self.node
         return isinstance(node, yaml.ScalarNode) and node.style is None and node.value in _NULLS
 
+    @property
+    def is_list(self) -> bool:
+        """For keys that take a single value or a list."""
+        return isinstance(self.node, yaml.SequenceNode)
+
     def problem(self, message: str, suggestion: str = "") -> None:
         """Report that this value cannot be used."""
         self.source.problems.append(Problem(self.source.place(self.node.start_mark), message, suggestion))

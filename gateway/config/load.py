@@ -1,7 +1,11 @@
 """From file to `Config`: every section, then what sections say of each other. All problems at once, or a Config."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
 from pathlib import Path
+
+import yaml
 
 from gateway.config.document import CONFIG_BYTES_MAX, Entry, Problem, Source, parse_document
 from gateway.config.model import (
@@ -26,11 +30,11 @@ from gateway.config.sections import (
     read_org,
     read_policy,
     read_prices,
-    read_route,
     read_store,
-    read_upstream,
 )
+from gateway.config.upstreams import read_route, read_upstream
 from gateway.config.values import Table, closest, is_loopback, nearest, shown
+from gateway.core.capabilities import parse_capabilities
 
 BARE_ACCOUNTS = ("org", "user", "team", "credential", "session", "run", "agent")
 
@@ -102,7 +106,10 @@ def _read_root(root: Table, source: Source) -> Config:
     _check_teams(teams)
     _check_credentials(credentials, teams)
     _check_upstreams(root, upstreams, routes)
-    _check_budgets(budgets, teams, credentials)
+    _check_capabilities(upstreams)
+    known = _known_accounts(teams, credentials)
+    _check_principals(routes, known)
+    _check_budgets(budgets, known)
     return Config(
         listen=listen,
         metrics=metrics,
@@ -177,19 +184,49 @@ def _check_upstreams(root: Table, upstreams: list[Placed[UpstreamConfig]], route
     for route in routes:
         for name in route.value.upstreams:
             if name not in known:
-                place = route.table.place_of("upstreams")
-                place.problem(f"{place.name} names the unknown upstream {name!r}", closest(name, known))
+                place = route.table.place_of_text("upstreams", name)
+                place.problem(f"{place.name} names the unknown upstream {shown(place)}", closest(name, known))
 
 
-def _check_budgets(
-    budgets: list[Placed[Budget]], teams: list[Placed[Team]], credentials: list[Placed[CredentialConfig]]
-) -> None:
+def _check_capabilities(upstreams: list[Placed[UpstreamConfig]]) -> None:
+    """A mistyped feature would be an override that never holds."""
+    if not any(upstream.value.capabilities for upstream in upstreams):
+        return
+    known = known_features()
+    for upstream in upstreams:
+        for feature, entry in upstream.table.mapping("capabilities").items():
+            if feature not in known:
+                match = nearest(feature, known)
+                suggestion = f"did you mean {match}?" if match else "docs/backends.md names every feature"
+                entry.key_problem(f"{entry.name}: there is no feature {feature!r}", suggestion)
+
+
+@cache
+def known_features() -> tuple[str, ...]:
+    """The features of the packaged capability table."""
+    table = resources.files("gateway").joinpath("capabilities.yaml").read_text("utf-8")
+    return tuple(feature.id for feature in parse_capabilities(yaml.safe_load(table)).features)
+
+
+def _known_accounts(teams: list[Placed[Team]], credentials: list[Placed[CredentialConfig]]) -> Mapping[str, list[str]]:
     users = {user for team in teams for user in team.value.users} | {row.value.user for row in credentials}
-    known = {
+    return {
         "team": sorted(team.value.id for team in teams),
         "user": sorted(users),
         "credential": sorted(row.value.id for row in credentials),
     }
+
+
+def _check_principals(routes: list[Placed[Route]], known: Mapping[str, list[str]]) -> None:
+    """Where nothing of a kind is configured, all of it comes from the store, which is not read here."""
+    for route in routes:
+        for principal in route.value.principals:
+            kind, _, name = principal.partition(":")
+            if known.get(kind) and name not in known[kind]:
+                _report_unmatched(route.table.place_of_text("principals", principal), kind, name, known[kind])
+
+
+def _check_budgets(budgets: list[Placed[Budget]], known: Mapping[str, list[str]]) -> None:
     seen: set[tuple[str, str]] = set()
     for budget in budgets:
         account, window = budget.value.account, budget.value.window
@@ -208,9 +245,9 @@ def _check_account(account: str, table: Table, known: Mapping[str, list[str]]) -
     kind, colon, name = account.partition(":")
     if kind not in BARE_ACCOUNTS or (colon and (kind == "org" or not name)):
         kinds = (*BARE_ACCOUNTS, *(f"{kind}:{name}" for kind, names in known.items() for name in names))
-        place.problem(f"{place.name} {account!r} is no account", closest(account, kinds))
+        place.problem(f"{place.name} {shown(place)} is no account", closest(account, kinds))
     elif kind == "agent" and colon and "/" not in name:
-        place.problem(f"{place.name} {account!r} names no agent", "agent:<session>/<agent>")
+        place.problem(f"{place.name} {shown(place)} names no agent", "agent:<session>/<agent>")
     elif name and name not in known.get(kind, [name]):
         _report_unmatched(place, kind, name, known[kind])
 
@@ -219,11 +256,11 @@ def _report_unmatched(place: Entry, kind: str, name: str, known: list[str]) -> N
     """Credentials may also be in the store, which is not read here: only one that looks mistyped is a problem."""
     match = nearest(name, known)
     if match is not None:
-        place.problem(f"{place.name} '{kind}:{name}' matches nobody", f"did you mean {kind}:{match}?")
+        place.problem(f"{place.name} {shown(place)} matches nobody", f"did you mean {kind}:{match}?")
     elif kind == "credential":
-        place.warning(f"{place.name} '{kind}:{name}' is no configured credential", "is it in the store?")
+        place.warning(f"{place.name} {shown(place)} is no configured credential", "is it in the store?")
     else:
-        place.problem(f"{place.name} '{kind}:{name}' matches nobody", f"add the {kind} to org.teams")
+        place.problem(f"{place.name} {shown(place)} matches nobody", f"add the {kind} to org.teams")
 
 
 def _check_unique(rows: list[tuple[str, Table]], kind: str) -> None:

@@ -118,14 +118,47 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class BreakerConfig:
+    """When an upstream is cut out: after `failures` in a row, for `open_seconds`, doubled while probes fail."""
+
+    failures: int = 5
+    open_seconds: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamConfig:
-    """One endpoint of a backend. At most one of `api_key` and `bearer`; `headers` may carry secrets: not shown."""
+    """One endpoint of a backend. At most one of `api_key` and `bearer`; `headers` may carry secrets: not shown.
+
+    Without either, `bedrock`, `vertex`, `foundry` and `aws` take the credentials of their cloud's own chain.
+    """
 
     id: str
     backend: str
     base_url: str | None = None
     api_key: Secret | None = None
     bearer: Secret | None = None
+    region: str | None = None
+    """AWS region of `bedrock` and `aws`; location of `vertex`: `global`, `us`, `eu` or a region."""
+    project: str | None = None
+    """Google Cloud project of `vertex`."""
+    resource: str | None = None
+    """Azure resource of `foundry`."""
+    workspace: str | None = None
+    """`wrkspc_...` of `aws`."""
+    profile: str | None = None
+    """Prefix of Bedrock's inference profiles (`us`, `eu`, `global`, ...) that model ids of the catalogue get."""
+    models: Mapping[str, str] = field(default_factory=_empty)
+    """Model id to what this upstream calls it: a deployment name, an inference-profile ARN."""
+    capabilities: Mapping[str, bool | tuple[str, ...]] = field(default_factory=_empty)
+    """Feature of the capability table to whether this upstream has it, or for which model globs."""
+    betas: Mapping[str, str] = field(default_factory=_empty)
+    """Beta name to `keep`, `drop` or the name it has here."""
+    price_multiplier: int | None = None
+    """Ten-thousandths of the list price; None: what region and geography make it."""
+    concurrent_max: int | None = None
+    queue_seconds: float = 30.0
+    """Longest wait for one of `concurrent_max` places."""
+    breaker: BreakerConfig = BreakerConfig()
     scenario: Path | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     connect_timeout_seconds: float = 10.0
@@ -134,10 +167,16 @@ class UpstreamConfig:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Model globs to upstream ids, in order of preference."""
+    """Model globs to upstream ids, in order of preference.
+
+    `weights` spreads sessions over those of the upstreams that have one; the others are used when these fail.
+    `principals` (`team:x`, `user:x`, `credential:x`, `group:x`, `tag:name=value`) says whom it is for; empty: everyone.
+    """
 
     models: tuple[str, ...]
     upstreams: tuple[str, ...]
+    weights: Mapping[str, int] = field(default_factory=_empty)
+    principals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
-"""What each section of the file may say: its keys, defaults and limits. What sections say of each other: `load.py`."""
+"""What each section of the file may say: its keys, defaults and limits.
+
+Upstreams and routes: `upstreams.py`. What sections say of each other: `load.py`.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Generic, TypeVar, get_args
-from urllib.parse import urlsplit
 
-from gateway.config.document import Entry
 from gateway.config.model import (
     Audit,
     Budget,
@@ -17,18 +18,15 @@ from gateway.config.model import (
     Policy,
     PolicyMode,
     Prices,
-    Route,
     RuleMode,
     Secret,
     Store,
     Team,
-    UpstreamConfig,
 )
 from gateway.config.values import (
     Table,
     absolute_path,
     closest,
-    is_loopback,
     read_any,
     read_integer,
     read_text,
@@ -37,12 +35,10 @@ from gateway.config.values import (
 )
 from gateway.core.windows import WINDOWS, Window
 
-BACKENDS = ("anthropic", "simulated")
 SUMMED_METERS = ("requests", "output_tokens", "total_tokens", "tool_calls", "cost_usd", "seconds")
 AGENT_METERS = (*SUMMED_METERS, "identical_tool_calls", "consecutive_errors")
 """Streaks are those of one conversation, so only an agent has them."""
 TREE_METERS = (*SUMMED_METERS, "agents", "active_agents", "depth")
-ANTHROPIC_URL = "https://api.anthropic.com"
 SQLITE_PREFIX = "sqlite:///"
 SECRET_CHARS_MIN = 16
 """Shortest credential that may be shown to us: shorter ones can be guessed."""
@@ -52,7 +48,6 @@ ROTATE_BYTES_MAX = 1024**4
 ROTATED_FILES_MAX = 1000
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 T = TypeVar("T")
 
@@ -160,90 +155,6 @@ def read_credentials(table: Table | None) -> list[Placed[CredentialConfig]]:
         found.append(Placed(credential, row))
     table.done()
     return found
-
-
-def read_upstream(table: Table) -> UpstreamConfig:
-    """`{id, backend, base_url, api_key, bearer, scenario, headers, connect_timeout_seconds, read_timeout_seconds}`."""
-    backend = table.choice("backend", BACKENDS, None)
-    base_url = _read_base_url(table)
-    api_key, bearer, scenario = table.secret("api_key"), table.secret("bearer"), table.path("scenario")
-    upstream = UpstreamConfig(
-        id=read_id(table, "id"),
-        backend=backend,
-        base_url=base_url or (ANTHROPIC_URL if backend == "anthropic" else None),
-        api_key=api_key,
-        bearer=bearer,
-        scenario=scenario,
-        headers=_read_headers(table.mapping("headers")),
-        connect_timeout_seconds=table.seconds("connect_timeout_seconds", 10.0),
-        read_timeout_seconds=table.seconds("read_timeout_seconds", 600.0),
-    )
-    table.done()
-    _check_upstream(upstream, table)
-    return upstream
-
-
-def _check_upstream(upstream: UpstreamConfig, table: Table) -> None:
-    entry = table.entry
-    if upstream.scenario is not None and upstream.scenario.suffix and not upstream.scenario.is_file():
-        table.place_of("scenario").problem(
-            f"{entry.name}.scenario: {upstream.scenario} is not a file", "check the path"
-        )
-    if upstream.backend == "simulated":
-        for key in ("base_url", "api_key", "bearer"):
-            if table.find(key) is not None:
-                table.place_of(key).problem(f"{entry.name}.{key} means nothing to the simulated backend", "remove it")
-        return
-    if upstream.scenario is not None:
-        table.place_of("scenario").problem(f"{entry.name}.scenario is for the simulated backend only", "remove it")
-    if upstream.api_key is not None and upstream.bearer is not None:
-        table.place_of("bearer").problem(
-            f"{entry.name} has both api_key and bearer", "keep the one the upstream expects"
-        )
-    if table.find("api_key") is None and table.find("bearer") is None:
-        suggestion = 'add api_key: "${ANTHROPIC_API_KEY}"'
-        entry.warning(f"{entry.name} has no credential: the upstream will refuse what needs one", suggestion)
-
-
-def _read_base_url(table: Table) -> str | None:
-    url = table.text("base_url")
-    if not url:
-        return None
-    place = table.place_of("base_url")
-    suggestion = "https://host[:port][/path], without credentials, query or fragment"
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        place.problem(f"{place.name} is not a URL", suggestion)
-        return None
-    if not usable or not url.isascii() or not url.isprintable() or any(mark in url for mark in " @?#\\"):
-        place.problem(f"{place.name} is not a usable URL", suggestion)
-    elif parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        place.warning(f"{place.name} is not encrypted: credentials and prompts cross the network in clear", "use https")
-    return url.rstrip("/")
-
-
-def _read_headers(entries: Mapping[str, Entry]) -> tuple[tuple[str, str], ...]:
-    headers: list[tuple[str, str]] = []
-    for name, entry in entries.items():
-        value = read_text(entry)
-        if not _HEADER_NAME.fullmatch(name):
-            entry.problem(f"{entry.name}: {name!r} is not a header name", "letters, digits and - only")
-        if not value.isascii() or not value.replace("\t", " ").isprintable():
-            entry.problem(f"{entry.name} has characters that a header cannot carry", "printable ASCII")
-        headers.append((name, value))
-    return tuple(headers)
-
-
-def read_route(table: Table) -> Route:
-    """`{models, upstreams}`, neither empty."""
-    route = Route(table.texts("models"), table.texts("upstreams"))
-    for key, found in (("models", route.models), ("upstreams", route.upstreams)):
-        if not found:
-            table.place_of(key).problem(f"{table.entry.name}.{key} names nothing", f"add {key}: [...]")
-    table.done()
-    return route
 
 
 def read_budget(table: Table) -> Budget:

@@ -51,6 +51,7 @@ class Table:
         self.entry = entry
         self._keys = entry.members()
         self._asked: list[str] = []
+        self._elements: dict[tuple[str, str], Entry] = {}
 
     def find(self, key: str) -> Entry | None:
         """The member, or None when it is absent or null."""
@@ -61,6 +62,10 @@ class Table:
     def place_of(self, key: str) -> Entry:
         """Where a finding about `key` is best shown: the member, else the mapping."""
         return self._keys.get(key, self.entry)
+
+    def place_of_text(self, key: str, text: str) -> Entry:
+        """Where a finding about `text` is best shown, once `texts(key)` has read it."""
+        return self._elements.get((key, text)) or self.place_of(key)
 
     def done(self) -> None:
         """Report every key that was not asked for."""
@@ -110,12 +115,7 @@ class Table:
     def flag(self, key: str, default: bool) -> bool:
         """`true` or `false`."""
         entry = self.find(key)
-        text = None if entry is None else entry.text()
-        if entry is None or text is None:
-            return default
-        if not text.plain or text.value not in ("true", "false"):
-            entry.problem(f"{entry.name} is {text.written!r}", "true or false")
-        return text.value == "true"
+        return default if entry is None else read_flag(entry)
 
     def secret(self, key: str) -> Secret | None:
         """A text that is never shown, fit for a header."""
@@ -137,15 +137,8 @@ class Table:
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of texts, none empty and none twice."""
         entry = self.find(key)
-        if entry is None:
-            return ()
-        found: list[str] = []
-        for element in entry.elements():
-            text = read_text(element)
-            if text and text in found:
-                element.problem(f"{entry.name} names {shown(element)} twice", "keep one")
-            elif text:
-                found.append(text)
+        found = {} if entry is None else _text_entries(entry)
+        self._elements.update({(key, text): element for text, element in found.items()})
         return tuple(found)
 
     def mapping(self, key: str) -> dict[str, Entry]:
@@ -195,6 +188,21 @@ def read_text(entry: Entry) -> str:
     if text is not None and not text.value:
         entry.problem(f"{entry.name} is empty", "write a value or remove the key")
     return "" if text is None else text.value
+
+
+def read_texts(entry: Entry) -> tuple[str, ...]:
+    """A list of texts, none empty and none twice."""
+    return tuple(_text_entries(entry))
+
+
+def read_flag(entry: Entry) -> bool:
+    """`true` or `false`."""
+    text = entry.text()
+    if text is None:
+        return False
+    if not text.plain or text.value not in ("true", "false"):
+        entry.problem(f"{entry.name} is {text.written!r}", "true or false")
+    return text.value == "true"
 
 
 def read_integer(entry: Entry, *, low: int, high: int) -> int:
@@ -249,6 +257,17 @@ def read_any(entry: Entry) -> Any:
     if _is_number(text, _INTEGER):
         return int(text.value)
     return float(text.value) if _is_number(text, _NUMBER) else text.value
+
+
+def _text_entries(entry: Entry) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for element in entry.elements():
+        text = read_text(element)
+        if text and text in found:
+            element.problem(f"{entry.name} names {shown(element)} twice", "keep one")
+        elif text:
+            found[text] = element
+    return found
 
 
 def _is_number(text: Text, pattern: re.Pattern[str]) -> bool:

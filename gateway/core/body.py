@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract import DENIED_TOOL
+from gateway.core.shapes import Asked
 from gateway.core.spans import Edit, Malformed, Span, elements, members, typed
 
 DISTINCT_TOOL_LISTS_MAX = 64
@@ -46,12 +47,12 @@ class _OutputConfig(msgspec.Struct):
     effort: str | None = None
 
 
-def peek(body: bytes) -> Ask:
-    """Read what matters of a Messages request body.
+def peek(body: bytes, asked: Asked = Asked()) -> Ask:  # noqa: B008  # frozen
+    """Read what matters of a Messages request body. `asked`: what the path has said already.
 
     Raises:
-        Malformed: with the place, when it is not a JSON object with a string `model`, when a key that policy depends on
-            occurs twice or has the wrong type, or when a tool claims the reserved name.
+        Malformed: with the place, when it is not a JSON object, when the model is in neither body nor path, when a key
+            that policy depends on occurs twice or has the wrong type, or when a tool claims the reserved name.
     """
     spans = members(body)
 
@@ -61,15 +62,15 @@ def peek(body: bytes) -> Ask:
         start, end = spans[name]
         return typed(body[start:end], kind, name)
 
-    if "model" not in spans:
+    if asked.model is None and "model" not in spans:
         raise Malformed("model", "is required: the id of the model to use")
     if not body.startswith(b"[", spans.get("messages", (len(body), 0))[0]):
         raise Malformed("messages", "is required: an array of messages")
     tools, server_tools = _read_tools(_value(body, spans, "tools"))
     output_config = _checked(body, spans, "output_config", _OutputConfig)
     return Ask(
-        model=field("model", str),
-        stream=bool(field("stream", bool | None)),
+        model=field("model", str) if asked.model is None else asked.model,
+        stream=bool(field("stream", bool | None)) if asked.stream is None else asked.stream,
         max_tokens=field("max_tokens", int | None),
         effort=output_config.effort if output_config else None,
         speed=field("speed", str | None),

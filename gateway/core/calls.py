@@ -81,6 +81,17 @@ def rewrite_message(body: bytes, denials: Mapping[str, Denial], *, form: DenialF
     return splice(body, edits) if edits else body
 
 
+def rename_model(body: bytes, rename: tuple[str, str]) -> bytes:
+    """A whole answer whose model, when it is the first of `rename`, is written as the second; else as it came."""
+    try:
+        span = members(body).get("model")
+        if span is None or _literal(body, span) != rename[0]:
+            return body
+    except (GatewayError, ValueError):
+        return body
+    return splice(body, [(*span, ascii_json(rename[1]))])
+
+
 def _call_sites(body: bytes) -> list[_CallSite]:
     if b"tool_use" not in body and b"\\u" not in body:
         return []  # no spelling of the type is left

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from gateway.core.body import Ask
 from gateway.core.content import measure_content
 from gateway.core.prices import UNIT, Price, Rates
-from gateway.core.pricing import geo_multiplier, round_up_nanousd
+from gateway.core.pricing import SEARCH_SCALE, geo_multiplier, round_up_nanousd
 from gateway.core.usage import Tokens, Usage
 
 PROMPT_OVERHEAD_TOKENS = 1_024
@@ -82,19 +82,23 @@ def _compacts(ask: Ask, body: bytes) -> bool:
     return b"compact" in body[start:end] or b"\\u00" in body[start:end]
 
 
-def strict_nanousd(price: Price, shape: Shape) -> int:
-    """The most the request can cost (see the module's docstring for how far that reaches)."""
+def strict_nanousd(price: Price, shape: Shape, *, multiplier: int = UNIT) -> int:
+    """The most the request can cost (see the module's docstring for how far that reaches).
+
+    `multiplier`: what the dearest upstream it may go to charges of the list price, in ten-thousandths.
+    """
     bound = shape.body_bytes + PROMPT_OVERHEAD_TOKENS + shape.images * IMAGE_TOKENS_MAX
     prompt = price.context_window if shape.unbounded else min(price.context_window, bound)
     output = price.max_output if shape.max_tokens is None else max(0, shape.max_tokens)
     candidates = [price.rates_for(prompt, fast=False), price.rates_for(prompt, fast=shape.fast)]
     picousd = max(rates.dearest_input * prompt + rates.output * output for rates in candidates)
-    return _priced(price, shape, picousd)
+    return _priced(price, shape, picousd, multiplier)
 
 
-def _priced(price: Price, shape: Shape, picousd: int) -> int:
+def _priced(price: Price, shape: Shape, picousd: int, multiplier: int) -> int:
     searches = SERVER_TOOL_SEARCHES * price.web_search_picousd if shape.web_search else 0
-    return round_up_nanousd(picousd * geo_multiplier(price, shape.inference_geo) + searches * UNIT)
+    tokens = picousd * geo_multiplier(price, shape.inference_geo) * multiplier
+    return round_up_nanousd(tokens + searches * SEARCH_SCALE)
 
 
 @dataclass(slots=True)
@@ -146,7 +150,9 @@ class Learned:
         ratio = self._habits_of(price.id).ratio
         return min(price.context_window, -(-body_bytes * ratio // RATIO_SCALE))
 
-    def expected_nanousd(self, price: Price, shape: Shape, last: Tokens | None = None) -> int:
+    def expected_nanousd(
+        self, price: Price, shape: Shape, last: Tokens | None = None, *, multiplier: int = UNIT
+    ) -> int:
         """What the request will likely cost. `last`: tokens of the agent's previous response, None at its first."""
         habits = self._habits_of(price.id)
         prompt = self.input_tokens(price, shape.body_bytes)
@@ -155,7 +161,7 @@ class Learned:
         output = ceiling if usual is None else min(ceiling, usual)
         rates = price.rates_for(prompt, fast=shape.fast)
         picousd = _prompt_picousd(rates, prompt, last) + rates.output * output
-        return min(_priced(price, shape, picousd), strict_nanousd(price, shape))
+        return min(_priced(price, shape, picousd, multiplier), strict_nanousd(price, shape, multiplier=multiplier))
 
     def _habits_of(self, model: str) -> _Habits:
         habits = self._habits.get(model)

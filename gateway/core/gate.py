@@ -106,15 +106,19 @@ class _Held:
 
 
 class StreamGate:
-    """The gate of one streamed response. `tap` sees every event, also those that are held.
+    """The gate of one streamed response. `tap` sees every event as it came, also those that are held.
 
-    After a GatewayError only `refusal` may follow.
+    `rename` is a model as the upstream writes it, and as the client is to see it. After a GatewayError only `refusal`
+    may follow.
     """
 
-    def __init__(self, framing: Framing, tap: Tap, *, form: DenialForm = "tool_use") -> None:
+    def __init__(
+        self, framing: Framing, tap: Tap, *, form: DenialForm = "tool_use", rename: tuple[str, str] | None = None
+    ) -> None:
         self._framing = framing
         self._tap = tap
         self._form: DenialForm = form
+        self._rename = rename
         self._begun = 0
         self._shown = 0
         self._open: dict[int, str] = {}
@@ -127,6 +131,11 @@ class StreamGate:
         self._started = False
         self._ended = False
         self._broken: GatewayError | None = None
+
+    @property
+    def ended(self) -> bool:
+        """The message came to its end, or to an error that says why not."""
+        return self._ended
 
     @property
     def holding(self) -> bool:
@@ -281,7 +290,9 @@ class StreamGate:
         if self._started or message.get("content"):
             raise broke("began its message twice or with content already in it")
         self._started = True
-        return frame.raw
+        if self._rename is None or message.get("model") != self._rename[0]:
+            return frame.raw
+        return self._rewritten(frame, ("message", "model"), ascii_json(self._rename[1]))
 
     def _begin(self, frame: Frame, event: JsonObject) -> bytes | None:
         block = object_member(event, "content_block")
@@ -339,16 +350,16 @@ class StreamGate:
             return frame.raw
         if object_member(event, "delta").get("stop_reason") != "tool_use":
             return frame.raw
+        return self._rewritten(frame, ("delta", "stop_reason"), END_TURN)
+
+    def _rewritten(self, frame: Frame, path: tuple[str, str], value: bytes) -> bytes:
+        """The event with one value replaced."""
         try:
-            outer = members(frame.data)["delta"]
-            start, end = members(frame.data[slice(*outer)])["stop_reason"]
+            outer = members(frame.data)[path[0]]
+            start, end = members(frame.data[slice(*outer)])[path[1]]
         except (GatewayError, msgspec.MsgspecError, ValueError) as error:
-            raise broke(f"ended its message in a way that cannot be rewritten ({error})") from None
-        data = splice(frame.data, [(outer[0] + start, outer[0] + end, END_TURN)])
-        at = frame.raw.find(frame.data)
-        if at < 0:
-            return self._framing.encode("message_delta", data)
-        return splice(frame.raw, [(at, at + len(frame.data), data)])
+            raise broke(f"sent a message that cannot be rewritten ({error})") from None
+        return self._framing.rewrite(frame, splice(frame.data, [(outer[0] + start, outer[0] + end, value)]))
 
     def _text_block(self, index: int, text: str) -> bytes:
         return self._block(index, {"type": "text", "text": ""}, {"type": "text_delta", "text": text})

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from gateway.contract import OWN_HEADER_PREFIX
+from gateway.contract import OWN_HEADER_PREFIX, REQUEST_ID_HEADER
+from gateway.core.shapes import Shape
 
 HOP_BY_HOP = frozenset(
     {
@@ -29,6 +30,8 @@ _NOT_UPSTREAM = HOP_BY_HOP | {
     "cookie",
     "accept-encoding",
 }
+_REQUEST_IDS = (REQUEST_ID_HEADER, "x-amzn-requestid", "apim-request-id", "x-request-id")
+_UNIVERSAL = ("anthropic-", "retry-after", "x-should-retry", "date")
 _NOT_DOWNSTREAM = HOP_BY_HOP | {"content-length", "set-cookie"}
 
 
@@ -51,6 +54,24 @@ def upstream_headers(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 def downstream_headers(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """The upstream's headers as the client gets them: all but hop-by-hop, length and cookies."""
     return [(name, value) for name, value in pairs if name.lower() not in _NOT_DOWNSTREAM]
+
+
+def translated_headers(pairs: Sequence[tuple[str, str]], dialect: Shape, *, stream: bool) -> list[tuple[str, str]]:
+    """An upstream's headers for a client of another shape: only what means the same in both, and its content type."""
+    kept = [(name, value) for name, value in pairs if name.lower().startswith(_UNIVERSAL)]
+    request_id = request_id_of(pairs)
+    if dialect != "bedrock":
+        kept.append(("content-type", "text/event-stream; charset=utf-8" if stream else "application/json"))
+        return kept if request_id is None else [*kept, (REQUEST_ID_HEADER, request_id)]
+    kept.append(("content-type", "application/vnd.amazon.eventstream" if stream else "application/json"))
+    if stream:
+        kept.append(("x-amzn-bedrock-content-type", "application/json"))
+    return kept if request_id is None else [*kept, ("x-amzn-requestid", request_id), (REQUEST_ID_HEADER, request_id)]
+
+
+def request_id_of(pairs: Sequence[tuple[str, str]]) -> str | None:
+    """The upstream's own id of a request, whatever it calls it."""
+    return next((value for wanted in _REQUEST_IDS for name, value in pairs if name.lower() == wanted), None)
 
 
 def first(pairs: Iterable[tuple[str, str]], name: str) -> str | None:

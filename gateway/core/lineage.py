@@ -169,6 +169,8 @@ class SessionNode:
     agents: dict[str, AgentNode] = field(default_factory=dict[str, AgentNode])
     at_work: dict[str, AgentNode] = field(default_factory=dict[str, AgentNode])
     pending: list[PendingSpawn] = field(default_factory=list[PendingSpawn])
+    upstreams: dict[str, str] = field(default_factory=dict[str, str])
+    """Model to the upstream that answered last: prompt caches and thinking blocks are bound to it."""
     used: Used = field(default_factory=Used)
     first_seen_ms: int = 0
     deepest: int = 0

@@ -17,6 +17,8 @@ CHARS_PER_TOKEN = 4
 UPSTREAM_TOOLS_MAX = 256
 """Calls of the upstream's own tools that are remembered per response; all are counted."""
 ERROR_CHARS_MAX = 1000
+INVOCATION_METRICS = "amazon-bedrock-invocationMetrics"
+"""Member of the last event in which Bedrock reports what it counted itself."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
@@ -50,6 +52,15 @@ class _Reported(_IterationUsage, frozen=True):
     fallback_credit: Any = None
 
 
+class _Counted(msgspec.Struct, frozen=True):
+    """What Bedrock counted. Its counts of the cache may be left out, and are then those of the message."""
+
+    input: Count = msgspec.field(name="inputTokenCount")
+    output: Count = msgspec.field(name="outputTokenCount")
+    cache_read: Count | None = msgspec.field(name="cacheReadInputTokenCount", default=None)
+    cache_write: Count | None = msgspec.field(name="cacheWriteInputTokenCount", default=None)
+
+
 class WholeMessage(msgspec.Struct, frozen=True):
     """A `stream: false` answer as far as accounting goes."""
 
@@ -68,7 +79,7 @@ class Tap:
     """Observer of one response: what it is, what it used, how it ended.
 
     A later report of a count replaces an earlier one, since counts are cumulative; what `message_delta` leaves out
-    keeps the value of `message_start`.
+    keeps the value of `message_start`. What Bedrock counted itself stands in for usage that was not reported.
     """
 
     def __init__(self) -> None:
@@ -83,12 +94,15 @@ class Tap:
         """(block type, tool name) of calls that the upstream runs itself."""
         self.output_chars = 0
         self._reported = _Reported()
+        self._counted: _Counted | None = None
         self._readable = True
         self._final = False
         self._whole: Usage | None = None
 
     def observe(self, kind: str, event: JsonObject) -> None:
         """One decoded event of type `kind`."""
+        if INVOCATION_METRICS in event:
+            self._count(event[INVOCATION_METRICS])
         match kind:
             case "content_block_delta":
                 delta = _object(event.get("delta"))
@@ -131,9 +145,10 @@ class Tap:
             return self._whole
         reported = self._reported
         server_tools = reported.server_tool_use or _ServerToolUse()
+        counted = None if self._final else self._counted
         return Usage(
             model=self.model,
-            tokens=_tokens(reported),
+            tokens=_tokens(reported if counted is None else _completed(reported, counted)),
             iterations=tuple(Iteration(_tokens(one), one.model) for one in reported.iterations or ()),
             web_search_requests=server_tools.web_search_requests or 0,
             speed=reported.speed,
@@ -141,8 +156,13 @@ class Tap:
             service_tier=reported.service_tier,
             fallback_credit_redeemed=_redeemed(reported.fallback_credit),
             refused_empty=self.stop_reason == "refusal" and not self.blocks,
-            final=self._final and self._readable,
+            final=(self._final or counted is not None) and self._readable,
         )
+
+    @property
+    def usage_disagrees(self) -> bool:
+        """The output that the message reported at its end is not what Bedrock counted."""
+        return self._final and self._counted is not None and self._counted.output != self._reported.output_tokens
 
     def floor_usage(self, input_tokens_estimate: int) -> Usage:
         """The least that was used, for a response whose final usage never came: what was reported or seen, if more."""
@@ -166,6 +186,12 @@ class Tap:
             self.upstream_tools.append((kind, _string(block.get("name")) or ""))
         if kind == "fallback":
             self.model = _string(_object(block.get("to")).get("model")) or self.model
+
+    def _count(self, metrics: object) -> None:
+        try:
+            self._counted = msgspec.convert(metrics, _Counted)
+        except (msgspec.MsgspecError, RecursionError):
+            self._counted = None
 
     def _merge(self, usage: object) -> None:
         if usage is None:
@@ -218,6 +244,18 @@ def _tokens(reported: _IterationUsage) -> Tokens:
         cache_read=reported.cache_read_input_tokens or 0,
         cache_write_5m=five + excess,
         cache_write_1h=hour,
+    )
+
+
+def _completed(reported: _Reported, counted: _Counted) -> _Reported:
+    """What was reported, with the counts of Bedrock in place of those that were never final."""
+    read, written = counted.cache_read, counted.cache_write
+    return msgspec.structs.replace(
+        reported,
+        input_tokens=counted.input,
+        output_tokens=counted.output,
+        cache_read_input_tokens=reported.cache_read_input_tokens if read is None else read,
+        cache_creation_input_tokens=reported.cache_creation_input_tokens if written is None else written,
     )
 
 

@@ -2,17 +2,18 @@
 
 Rates are whole pico-dollars per token (1 USD per million tokens = 1_000_000), multipliers ten-thousandths, so that
 every product is exact. A model that no row names has no price: there is no fallback here. What a response cost is
-`core/pricing.py`. Batch prices are not read: batches do not pass the gateway.
+`core/pricing.py`, how models are spelled `core/names.py`. Batch prices are not read: batches do not pass the gateway.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Any, cast
 
+from gateway.core.names import Catalogue
 from gateway.core.usage import Tokens
 from gateway.core.windows import DAY_MS
 
@@ -24,9 +25,7 @@ UNIT = 10_000
 """Multipliers are in ten-thousandths: 1.1 is 11_000."""
 SCHEMA = 1
 
-_cloud_prefix = re.compile(r"^(?:(?:us|eu|apac|jp|au|global|us-gov)\.)?(?:anthropic\.)?")
-_cloud_suffix = re.compile(r"(?:-v\d+(?::\d+)?)$")
-_dated = re.compile(r"(?:[-@]20\d{6}|@default|-latest)$")
+_date = re.compile(r"[-@]20\d{6}(?=$|-v\d)")
 _RATE_KEYS = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
 
 
@@ -66,7 +65,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one model costs at one time. `geo_us` is the multiplier of US inference, `UNIT` where there is none."""
+    """What one model costs at one time. The multipliers are `UNIT` where an endpoint charges this model no more."""
 
     id: str
     context_window: int
@@ -77,6 +76,11 @@ class Price:
     above: Rates | None
     fast: Rates | None
     geo_us: int
+    """Inference in the US alone, on the endpoints of Anthropic."""
+    regional: int
+    """An endpoint of Bedrock or Vertex that keeps requests in a region or geography."""
+    govcloud: int
+    """AWS GovCloud, in place of `regional`."""
     web_search_picousd: int
 
     def rates_for(self, prompt_tokens: int, *, fast: bool) -> Rates:
@@ -109,20 +113,20 @@ class PriceRow:
 
 
 class PriceTable:
-    """Models by every spelling, each with its rows, oldest first."""
+    """Each model's rows, oldest first, found by every spelling that the catalogue knows."""
 
-    def __init__(self, rows: Mapping[str, Sequence[PriceRow]], names: Mapping[str, str], models: Sequence[ModelRow]):
+    def __init__(self, rows: Mapping[str, Sequence[PriceRow]], catalogue: Catalogue, models: Sequence[ModelRow]):
+        self.catalogue = catalogue
         self._rows = rows
-        self._names = names
         self._models = tuple(models)
 
     def find(self, model: str, at_ms: int) -> Price | None:
         """The price of `model` at a time; None when no row names it.
 
-        A time before a model's first row gets that row: its own first price, so that a clock set wrong neither
-        stops work nor makes it free.
+        A snapshot that no row names costs what its model does. A time before a model's first row gets that row: its
+        own first price, so that a clock set wrong neither stops work nor makes it free.
         """
-        known = self._names.get(model) or self._respelled(model)
+        known = self.catalogue.known(model) or self.catalogue.known(_date.sub("", model))
         if known is None:
             return None
         rows = self._rows[known]
@@ -136,24 +140,16 @@ class PriceTable:
         """The catalogue, in the order of the table."""
         return self._models
 
-    def _respelled(self, model: str) -> str | None:
-        for spelling in _spellings(model):
-            if spelling in self._names:
-                return self._names[spelling]
-        return None
-
-
-def _spellings(model: str) -> Iterator[str]:
-    """Less and less exact spellings of a model id: without cloud prefix and suffix, then without its date."""
-    bare = _cloud_suffix.sub("", _cloud_prefix.sub("", model, count=1), count=1)
-    yield bare
-    yield _dated.sub("", bare)
-
 
 def merge_prices(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the keys of `override` put over it; a model of the override replaces the one with the same id."""
-    merged = {**base, **override}
-    models = {_id_of(model): model for model in (*_list(base.get("models")), *_list(override.get("models")))}
+    """`base` with the keys of `override` put over it; in `models` so for each id, in `modifiers` for each name.
+
+    A model of the override keeps what it does not say, so that new prices do not take away ids and premiums.
+    """
+    merged = {**base, **override, "modifiers": _over(base.get("modifiers"), override.get("modifiers"))}
+    models: dict[str, Any] = {}
+    for model in (*_list(base.get("models")), *_list(override.get("models"))):
+        models[_id_of(model)] = _over(models.get(_id_of(model)), model)
     merged["models"] = list(models.values())
     return merged
 
@@ -175,6 +171,10 @@ def _list(value: Any) -> list[Any]:
     return cast(list[Any], value) if isinstance(value, list) else []
 
 
+def _over(base: Any, override: Any) -> dict[str, Any]:
+    return {**_mapping(base), **_mapping(override)}
+
+
 def _mapping(value: Any) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], value) if isinstance(value, Mapping) else {}
 
@@ -186,15 +186,17 @@ class _Reader:
         self.problems: list[str] = []
         self.rows: dict[str, list[PriceRow]] = {}
         self.names: dict[str, str] = {}
+        self.ids: dict[str, Mapping[str, str]] = {}
         self.models: list[ModelRow] = []
-        self.geo_us = UNIT
+        self.geo_us = self.regional = self.govcloud = UNIT
         self.web_search_picousd = 0
 
     def read(self, document: Mapping[str, Any]) -> PriceTable:
         if document.get("schema") != SCHEMA:
             self.problems.append(f"schema: is {document.get('schema')!r}, only {SCHEMA} can be read")
-        geo = _mapping(_mapping(document.get("modifiers")).get("inference_geo_us"))
-        self.geo_us = self._scaled("modifiers.inference_geo_us.multiplier", geo.get("multiplier"), UNIT)
+        self.geo_us = self._modifier(document, "inference_geo_us")
+        self.regional = self._modifier(document, "regional_endpoint")
+        self.govcloud = self._modifier(document, "bedrock_govcloud")
         search = _mapping(_mapping(document.get("server_tools")).get("web_search"))
         self.web_search_picousd = self._scaled(
             "server_tools.web_search.usd_per_1000_requests",
@@ -208,7 +210,7 @@ class _Reader:
             self._read_model(f"models[{index}]", _mapping(model))
         if self.problems:
             raise PricesInvalid(self.problems)
-        return PriceTable(self.rows, self.names, self.models)
+        return PriceTable(self.rows, Catalogue(self.names, self.ids), self.models)
 
     def _read_model(self, place: str, model: Mapping[str, Any]) -> None:
         name = model.get("id")
@@ -218,8 +220,7 @@ class _Reader:
         place = f"{place} ({name})"
         context = self._count(f"{place}.context_window", model.get("context_window"))
         output = self._count(f"{place}.max_output", model.get("max_output"))
-        geo_us = self.geo_us if model.get("inference_geo_supported") is True else UNIT
-        blank = Price(name, context, output, Rates(0, 0, 0, 0, 0), None, None, None, geo_us, self.web_search_picousd)
+        blank = self._blank(model, name, context, output)
         rows = [
             self._read_row(f"{place}.prices[{index}]", _mapping(row), blank)
             for index, row in enumerate(_list(model.get("prices")))
@@ -231,7 +232,32 @@ class _Reader:
         self.rows[name] = rows
         released = model.get("released")
         self.models.append(ModelRow(name, display_name(name), context, output, str(released) if released else None))
-        spellings = [name, model.get("alias"), *_mapping(model.get("ids")).values()]
+        self._read_spellings(place, model, name)
+
+    def _modifier(self, document: Mapping[str, Any], name: str) -> int:
+        modifier = _mapping(_mapping(document.get("modifiers")).get(name))
+        return self._scaled(f"modifiers.{name}.multiplier", modifier.get("multiplier"), UNIT)
+
+    def _blank(self, model: Mapping[str, Any], name: str, context: int, output: int) -> Price:
+        """What the rows of a model have in common."""
+        return Price(
+            id=name,
+            context_window=context,
+            max_output=output,
+            rates=Rates(0, 0, 0, 0, 0),
+            above_tokens=None,
+            above=None,
+            fast=None,
+            geo_us=self.geo_us if model.get("inference_geo_supported") is True else UNIT,
+            regional=self.regional if model.get("regional_premium_applies") is True else UNIT,
+            govcloud=self.govcloud,
+            web_search_picousd=self.web_search_picousd,
+        )
+
+    def _read_spellings(self, place: str, model: Mapping[str, Any], name: str) -> None:
+        ids = {key: each for key, each in _mapping(model.get("ids")).items() if isinstance(each, str)}
+        self.ids[name] = ids
+        spellings = [name, model.get("alias"), *ids.values()]
         for spelling in {each for each in spellings if isinstance(each, str)}:
             if self.names.setdefault(spelling, name) != name:
                 self.problems.append(f"{place}: the id {spelling!r} already belongs to {self.names[spelling]!r}")
@@ -304,6 +330,6 @@ class _Reader:
 
 def display_name(model: str) -> str:
     """`claude-opus-4-5-20251101` as people write it: `Claude Opus 4.5`."""
-    words = _dated.sub("", model).split("-")
+    words = _date.sub("", model).split("-")
     version = ".".join(word for word in words if word.isdigit())
     return " ".join([*(word.capitalize() for word in words if not word.isdigit()), *([version] if version else [])])

@@ -107,6 +107,10 @@ class Framing(Protocol):
         """One event as bytes."""
         ...
 
+    def rewrite(self, frame: Frame, data: bytes) -> bytes:
+        """`frame` as bytes with other data; what else it holds stays where it can."""
+        ...
+
 
 class SseDecoder:
     """Incremental decoder; a `Framing`. Any split of a stream into chunks gives the same frames."""
@@ -200,6 +204,12 @@ class SseDecoder:
         """One event as bytes."""
         return encode(event, data)
 
+    def rewrite(self, frame: Frame, data: bytes) -> bytes:
+        """The bytes of `frame` with other data; written anew when its data does not stand in one place."""
+        if frame.raw.count(frame.data) != 1:
+            return encode(frame.event.decode(), data)
+        return frame.raw.replace(frame.data, data)
+
     def _cut(self, *, at_end: bool) -> Frame | None:
         buffer, at = self._buffer, self._at
         plain = _plain_frame.match(buffer, at)
@@ -236,9 +246,9 @@ class SseDecoder:
 
 
 def encode(event: str, data: bytes) -> bytes:
-    """One event as bytes; line ends inside `data` become further data lines."""
+    """One event as bytes, without a name when `event` is empty; line ends inside `data` become further data lines."""
     lines = b"\ndata: ".join(data.splitlines())
-    return b"event: %b\ndata: %b\n\n" % (event.encode(), lines)
+    return b"%bdata: %b\n\n" % (b"event: %b\n" % event.encode() if event else b"", lines)
 
 
 PING = encode("ping", b'{"type": "ping"}')

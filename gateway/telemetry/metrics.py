@@ -6,6 +6,12 @@
     first_byte_seconds          seconds  dialect upstream                       received to first byte to the client
     overhead_seconds            seconds  dialect                                first byte less the upstream's headers
     upstream_errors_total       -        upstream reason                        failed, or refused by the upstream
+    upstream_attempts_total     -        upstream outcome                       requests sent: answered, or why not
+    failovers_total             -        from to                                upstreams that were given up for another
+    upstream_state              -        upstream state                         1 for what its breaker is, else 0
+    upstream_in_use             -        upstream                               requests that it is at work on
+    upstream_waiting            -        upstream                               requests that wait for a place
+    bridged_total               -        upstream feature action                what a request lost or had changed
     decisions_total             -        kind outcome rule                      allow or deny; the rule that decided
     shadow_denials_total        -        kind rule                              what rules in shadow mode would deny
     policy_seconds              seconds  kind                                   time in the policy engine
@@ -20,19 +26,21 @@
     active_agents               -        -                                      agents at work
     audit_failures_total        -        -                                      audit records that were not written
 
-Every label is bounded: models are those of the price catalogue, teams those of the configuration, rules the first
-`RULES_MAX` that were seen; anything else is `other`, and what is not known is `none`.
+Every label is bounded: models are those of the price catalogue, upstreams and teams those of the configuration, rules
+and features the first `RULES_MAX` and `FEATURES_MAX` that were seen. Anything else is `other`, the unknown is `none`.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import pairwise
+from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.context import RequestContext
+from gateway.core.breaker import STATES
 from gateway.core.decision import Decision, Query
 from gateway.core.usage import Tokens, Usage
 from gateway.errors import Reason
@@ -41,10 +49,15 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NANOUSD_PER_USD = 1_000_000_000
 RULES_MAX = 512
 """Distinct rules that become labels; a policy could make up names without end."""
+FEATURES_MAX = 256
+"""Distinct features that become labels; the names of betas are what clients write."""
 MODEL_SPELLINGS_MAX = 1024
 """Spellings of models remembered with their label; clients choose them."""
 OTHER = "other"
 NONE = "none"
+ANSWERED = "answered"
+ABANDONED = "abandoned"
+"""The client left before the upstream had answered."""
 
 DURATION_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 FIRST_BYTE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -64,6 +77,23 @@ def _zero() -> int:
     return 0
 
 
+class UpstreamGauges(Protocol):
+    """What is shown of an upstream at this moment."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+
+
+def _nothing() -> Sequence[UpstreamGauges]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
     """What is counted elsewhere and read only when the metrics are."""
@@ -71,6 +101,7 @@ class Live:
     active_sessions: Callable[[], int] = _zero
     active_agents: Callable[[], int] = _zero
     audit_failures: Callable[[], int] = _zero
+    upstreams: Callable[[], Sequence[UpstreamGauges]] = _nothing
 
 
 class Metrics:
@@ -84,8 +115,10 @@ class Metrics:
         self._teams = frozenset(teams)
         self._model_labels: dict[str, str] = {}
         self._rules: set[str] = set()
+        self._features: set[str] = set()
         self._registry = CollectorRegistry()
         self._define_requests()
+        self._define_upstreams()
         self._define_decisions()
         self._registry.register(_LiveCollector(live or Live()))
 
@@ -101,13 +134,24 @@ class Metrics:
         self._overhead = self._histograms(
             "overhead_seconds", "Time to first byte less the upstream's headers.", ("dialect",), OVERHEAD_BUCKETS
         )
-        self._upstream_errors = self._counters(
-            "upstream_errors", "Requests that an upstream failed or refused.", ("upstream", "reason")
-        )
         self._tokens = self._counters("tokens", "Model tokens as reported by the upstream.", ("model", "kind"))
         self._cost = self._counters("cost_usd", "Settled cost in dollars.", ("model", "team"))
         self._held = Gauge("ringfence_held_usd", "Dollars held and not settled yet.", registry=self._registry)
         self._in_flight = Gauge("ringfence_in_flight_requests", "Requests being answered.", registry=self._registry)
+
+    def _define_upstreams(self) -> None:
+        self._upstream_errors = self._counters(
+            "upstream_errors", "Requests that an upstream failed or refused.", ("upstream", "reason")
+        )
+        self._attempts = self._counters(
+            "upstream_attempts", "Requests sent, by what became of them.", ("upstream", "outcome")
+        )
+        self._failovers = self._counters("failovers", "Upstreams given up for another one.", ("from", "to"))
+        self._bridged = self._counters(
+            "bridged",
+            "What requests lost or had changed because an upstream lacks it.",
+            ("upstream", "feature", "action"),
+        )
 
     def _define_decisions(self) -> None:
         self._decisions = self._counters("decisions", "Policy decisions.", ("kind", "outcome", "rule"))
@@ -133,6 +177,10 @@ class Metrics:
         self._requests[dialect, upstream, model, status, reason].inc()
         if reason in _UPSTREAM_FAULTS:
             self._upstream_errors[upstream, reason].inc()
+        self._count_attempts(ctx, reason)
+        for change in ctx.bridged:
+            feature = _bounded(change.feature, self._features, FEATURES_MAX)
+            self._bridged[upstream, feature, change.action].inc()
         self._observe_times(ctx, dialect, upstream)
         for call in ctx.tool_calls:
             self._tool_calls[call.tool_class, _outcome(call.allowed)].inc()
@@ -149,10 +197,10 @@ class Metrics:
         `seconds` is 0 for a decision that the engine was not asked for.
         """
         kind = str(query.action.__struct_config__.tag)
-        rule = self._rule_label(decision.reasons[0].rule) if decision.reasons else NONE
+        rule = _bounded(decision.reasons[0].rule, self._rules, RULES_MAX) if decision.reasons else NONE
         self._decisions[kind, _outcome(decision.allow), rule].inc()
         for reason in decision.shadow:
-            self._shadow_denials[kind, self._rule_label(reason.rule)].inc()
+            self._shadow_denials[kind, _bounded(reason.rule, self._rules, RULES_MAX)].inc()
         if seconds > 0:
             self._policy[kind,].observe(seconds)
 
@@ -171,6 +219,18 @@ class Metrics:
     def render(self) -> bytes:
         """Everything in the text format; the answer's type is `CONTENT_TYPE`."""
         return generate_latest(_WithoutCreated(self._registry))
+
+    def _count_attempts(self, ctx: RequestContext, reason: Reason) -> None:
+        """Those that were given up, each under its reason, and the one that the request ended with."""
+        for attempt in ctx.attempts:
+            self._attempts[attempt.upstream, attempt.reason].inc()
+        tried = [attempt.upstream for attempt in ctx.attempts]
+        if ctx.upstream is not None and ctx.dispatched and ctx.upstream not in tried:
+            answered = ANSWERED if ctx.upstream_headers_seconds is not None else ABANDONED
+            self._attempts[ctx.upstream, reason if reason in _UPSTREAM_FAULTS else answered].inc()
+            tried.append(ctx.upstream)
+        for given_up, taken in pairwise(tried):
+            self._failovers[given_up, taken].inc()
 
     def _observe_times(self, ctx: RequestContext, dialect: str, upstream: str) -> None:
         if ctx.total_seconds is not None:
@@ -200,13 +260,6 @@ class Metrics:
             if len(self._model_labels) < MODEL_SPELLINGS_MAX:
                 self._model_labels[model] = label
         return label
-
-    def _rule_label(self, rule: str) -> str:
-        if rule not in self._rules:
-            if len(self._rules) >= RULES_MAX:
-                return OTHER
-            self._rules.add(rule)
-        return rule
 
     def _counters(self, name: str, meaning: str, labels: tuple[str, ...]) -> "_Children[Counter]":
         return _Children(Counter(f"ringfence_{name}", meaning, labels, registry=self._registry))
@@ -241,6 +294,7 @@ class _LiveCollector(Collector):
         yield CounterMetricFamily(
             "ringfence_audit_failures", "Audit records that could not be written.", live.audit_failures()
         )
+        yield from _upstream_gauges(live.upstreams())
 
 
 class _WithoutCreated(Collector):
@@ -253,6 +307,29 @@ class _WithoutCreated(Collector):
         for family in self._registry.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family
+
+
+def _upstream_gauges(upstreams: Sequence[UpstreamGauges]) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "ringfence_upstream_state", "1 for the state of the upstream's breaker.", labels=("upstream", "state")
+    )
+    in_use = GaugeMetricFamily("ringfence_upstream_in_use", "Requests it is at work on.", labels=("upstream",))
+    waiting = GaugeMetricFamily("ringfence_upstream_waiting", "Requests that wait for a place.", labels=("upstream",))
+    for upstream in upstreams:
+        for each in STATES:
+            state.add_metric((upstream.id, each), float(each == upstream.state))
+        in_use.add_metric((upstream.id,), upstream.in_use)
+        waiting.add_metric((upstream.id,), upstream.waiting)
+    yield from (state, in_use, waiting)
+
+
+def _bounded(text: str, seen: set[str], most: int) -> str:
+    """`text` while it is among the first `most` that were seen, else `other`."""
+    if text not in seen:
+        if len(seen) >= most:
+            return OTHER
+        seen.add(text)
+    return text
 
 
 def _outcome(allow: bool) -> str:

@@ -1,28 +1,32 @@
-"""The backends we have code for, and the one function that turns a configured upstream into one that can be sent to.
+"""The one function that turns a configured upstream into one that can be sent to.
 
-A backend is its file, its test, its golden folder and one line here.
+A backend is `<name>.py` here with a `build`, its test, its golden folder and its line in `gateway/config/backends.py`.
+It is imported only when an upstream of it is configured: it may need a cloud's library.
 """
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import cast
 
 import aiohttp
 
 from gateway.config import UpstreamConfig
 from gateway.ports import Upstream
-from gateway.upstreams.anthropic import AnthropicUpstream, build_session
-from gateway.upstreams.simulated import SimulatedUpstream
+from gateway.upstreams.http import build_session
+from gateway.upstreams.libraries import library_of
 
-__all__ = ["BACKENDS", "build_session", "build_upstream"]
+__all__ = ["build_session", "build_upstream"]
 
-BACKENDS: dict[str, Callable[[UpstreamConfig, aiohttp.ClientSession], Upstream]] = {
-    "anthropic": AnthropicUpstream,
-    "simulated": lambda config, _session: SimulatedUpstream.of(config),
-}
+Build = Callable[[UpstreamConfig, aiohttp.ClientSession], Upstream]
 
 
 def build_upstream(config: UpstreamConfig, session: aiohttp.ClientSession) -> Upstream:
     """The upstream a checked configuration names. `session` is the one of `build_session`.
 
-    Raises `simulation.scenario.ScenarioInvalid` when the scenario file of a simulated upstream has problems.
+    Raises:
+        GatewayError: the library of its cloud is not installed; the message names the extra.
+        simulation.scenario.ScenarioInvalid: the scenario file of a simulated upstream has problems.
     """
-    return BACKENDS[config.backend](config, session)
+    with library_of(config):
+        build = cast(Build, import_module(f"{__name__}.{config.backend}").build)
+        return build(config, session)

@@ -10,12 +10,15 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
+import aiohttp
 import msgspec
 
 from gateway.config import UpstreamConfig
 from gateway.contract import COUNT_TOKENS_PATH, MESSAGES_PATH, error_envelope
+from gateway.core.shapes import Shape
 from gateway.errors import GatewayError, Reason
 from gateway.ports import UpstreamRequest
+from gateway.upstreams.http import messages_path
 from gateway.upstreams.simulation.conversation import BadRequest, Conversation, read_conversation
 from gateway.upstreams.simulation.prefixes import PrefixCache, count_tokens
 from gateway.upstreams.simulation.reading import find_directive, load_scenario
@@ -71,10 +74,16 @@ class SimulatedAnswer:
         self._closed = True
 
 
+def build(config: UpstreamConfig, _session: aiohttp.ClientSession) -> "SimulatedUpstream":
+    """As configured; without a scenario file nothing is scripted. Raises `ScenarioInvalid`."""
+    return SimulatedUpstream(config.id, Scenario() if config.scenario is None else load_scenario(config.scenario))
+
+
 class SimulatedUpstream:
     """One simulated endpoint with its scenario and prompt cache."""
 
     backend = "simulated"
+    shape: Shape = "anthropic"
 
     def __init__(
         self,
@@ -90,15 +99,10 @@ class SimulatedUpstream:
         self._cache = PrefixCache(monotonic)
         self._request_numbers = itertools.count(1)
 
-    @classmethod
-    def of(cls, config: UpstreamConfig) -> "SimulatedUpstream":
-        """As configured; without a scenario file nothing is scripted. Raises `ScenarioInvalid`."""
-        return cls(config.id, Scenario() if config.scenario is None else load_scenario(config.scenario))
-
     async def send(self, request: UpstreamRequest) -> SimulatedAnswer:
         """Answers every request; what the real API would refuse gets its status and envelope."""
         request_id = f"req_sim_{next(self._request_numbers):06}"
-        path = request.path.partition("?")[0]
+        path = messages_path(request).partition("?")[0]
         try:
             if path not in (MESSAGES_PATH, COUNT_TOKENS_PATH):
                 return self._refuse(request_id, StatusFault(404, "not_found_error", f"nothing is served at {path}"))

@@ -1,4 +1,4 @@
-"""The operator paths under `/ringfence/v1`: limits, fuses, sessions. Reached with an operator's credential only."""
+"""The operator paths under `/ringfence/v1`: limits, fuses, sessions, upstreams. An operator's credential only."""
 
 from collections.abc import Sequence
 
@@ -12,6 +12,7 @@ from gateway.core.lineage import AgentNode, SessionNode, Tree
 from gateway.errors import GatewayError, Reason
 from gateway.fuseboard import FuseBoard
 from gateway.ports import Clock, Ledger
+from gateway.switchboard import Switchboard
 from gateway.web.middlewares import CONTEXT
 
 SESSIONS_SHOWN = 50
@@ -24,7 +25,9 @@ class Replacement(msgspec.Struct, forbid_unknown_fields=True):
     reason: str
 
 
-def build_admin_routes(ledger: Ledger, fuses: FuseBoard, tree: Tree, clock: Clock) -> list[web.RouteDef]:
+def build_admin_routes(
+    ledger: Ledger, fuses: FuseBoard, tree: Tree, board: Switchboard, clock: Clock
+) -> list[web.RouteDef]:
     """All operator paths."""
 
     async def limits(request: web.Request) -> web.Response:
@@ -58,12 +61,16 @@ def build_admin_routes(ledger: Ledger, fuses: FuseBoard, tree: Tree, clock: Cloc
             raise GatewayError(Reason.NOT_FOUND, f"session {request.match_info['id']} has not been seen")
         return _json(_session(session, fuses.box.records()))
 
+    async def list_upstreams(_request: web.Request) -> web.Response:
+        return _json({"upstreams": board.views()})
+
     return [
         web.get(f"{ADMIN_PREFIX}/limits", limits),
         web.get(f"{ADMIN_PREFIX}/fuses", list_fuses),
         web.post(f"{ADMIN_PREFIX}/fuses/{{id}}/replace", replace_fuse),
         web.get(f"{ADMIN_PREFIX}/sessions", list_sessions),
         web.get(f"{ADMIN_PREFIX}/sessions/{{id}}", show_session),
+        web.get(f"{ADMIN_PREFIX}/upstreams", list_upstreams),
     ]
 
 

@@ -2,13 +2,17 @@
 
 Chosen from how real clients react: a 451 or a 429 with `x-should-retry: false` is one request and its message is shown;
 400, 401, 403 and 404 make Claude Code probe, wait or hide the message, so they are kept for what they mean.
+How a fault is spelt in each dialect is `core/faults`.
 """
 
 from dataclasses import dataclass
 
 from aiohttp import web
+from multidict import CIMultiDict
 
-from gateway.contract import DECISION_HEADER, REQUEST_ID_HEADER, SHOULD_RETRY_HEADER, error_envelope
+from gateway.context import Dialect
+from gateway.contract import DECISION_HEADER, SHOULD_RETRY_HEADER
+from gateway.core.faults import Fault, write_fault
 from gateway.errors import GatewayError, Reason, Refused
 
 OVERLOAD_RETRY_SECONDS = 5
@@ -33,12 +37,14 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.BODY_TOO_LARGE: Answer(413, "request_too_large"),
     Reason.MODEL_UNROUTED: Answer(404, "not_found_error"),
     Reason.MODEL_UNPRICED: Answer(451, "permission_error"),
+    Reason.CAPABILITY_MISSING: Answer(400, "invalid_request_error"),
     Reason.POLICY_DENIED: Answer(451, "permission_error"),
     Reason.POLICY_FAILED: Answer(451, "permission_error"),
     Reason.BUDGET_EXHAUSTED: Answer(429, "billing_error"),
     Reason.FUSE_BLOWN: Answer(429, "rate_limit_error"),
     Reason.OVERLOADED: Answer(529, "overloaded_error", None),
     Reason.STORE_UNAVAILABLE: Answer(529, "overloaded_error", None),
+    Reason.UPSTREAMS_DOWN: Answer(529, "overloaded_error", None),
     Reason.UPSTREAM_UNREACHABLE: Answer(502, "api_error", None),
     Reason.UPSTREAM_TIMEOUT: Answer(504, "timeout_error", None),
     Reason.UPSTREAM_BROKE: Answer(502, "api_error", None),
@@ -47,15 +53,23 @@ ANSWERS: dict[Reason, Answer] = {
 """Reasons that are not here never become an answer of ours: the client has left, or the upstream has answered."""
 
 
-def error_response(error: GatewayError, request_id: str) -> web.Response:
-    """The answer for an error, before any byte of another answer was sent."""
+def error_response(error: GatewayError, request_id: str, dialect: Dialect = "anthropic") -> web.Response:
+    """The answer for an error, in the dialect of the request, before any byte of another answer was sent."""
     answer = ANSWERS.get(error.reason, ANSWERS[Reason.INTERNAL])
-    headers = {REQUEST_ID_HEADER: request_id, DECISION_HEADER: request_id}
+    headers: dict[str, str] = {}
     if answer.retry is not None:
         headers[SHOULD_RETRY_HEADER] = "true" if answer.retry else "false"
     if answer.status == 529:
         headers["retry-after"] = str(OVERLOAD_RETRY_SECONDS)
     if isinstance(error, Refused):
         headers.update(error.headers)
-    body = error_envelope(answer.error_type, error.message, request_id)
-    return web.Response(status=answer.status, body=body, headers=headers, content_type="application/json")
+    fault = Fault(answer.status, answer.error_type, error.message, tuple(headers.items()))
+    response = fault_response(fault, request_id, dialect)
+    response.headers[DECISION_HEADER] = request_id
+    return response
+
+
+def fault_response(fault: Fault, request_id: str, dialect: Dialect) -> web.Response:
+    """The answer for an upstream's fault, in the dialect of the request. `request_id`: the upstream's if it has one."""
+    written = write_fault("anthropic" if dialect == "operator" else dialect, fault, request_id)
+    return web.Response(status=written.status, body=written.body, headers=CIMultiDict(written.headers))

@@ -2,39 +2,27 @@
 
 from aiohttp import web
 
-from gateway.context import RequestContext
-from gateway.contract import BODY_BYTES_MAX, COUNT_TOKENS_PATH, MESSAGES_PATH, MODELS_PATH, TAG_PREFIX
+from gateway.contract import COUNT_TOKENS_PATH, FOUNDRY_PREFIX, MESSAGES_PATH, MODELS_PATH
 from gateway.core.prices import ModelRow
-from gateway.errors import GatewayError, Reason
-from gateway.pipeline import Pipeline
-from gateway.ports import UpstreamAnswer
+from gateway.core.shapes import Asked
+from gateway.web.inference import TAG_PATTERN, Inference, read_body
 from gateway.web.middlewares import CONTEXT
-from gateway.web.relay import Relay
 
-TAG_PATTERN = TAG_PREFIX + "{tag:[A-Za-z0-9._-]{1,64}}"
-"""A path prefix that becomes the principal tag `path`."""
+_MESSAGE = Asked("messages")
+_COUNT = Asked("count_tokens")
 
 
-def build_routes(pipeline: Pipeline, relay: Relay) -> list[web.RouteDef]:
-    """Every path of the dialect, with and without a tag."""
+def build_anthropic_routes(inference: Inference) -> list[web.RouteDef]:
+    """Every path of the dialect, with and without a tag, and below Foundry's prefix."""
 
     async def create_message(request: web.Request) -> web.StreamResponse:
-        ctx = request[CONTEXT]
-        ctx.body = await read_body(request)
-
-        async def to_client(ctx: RequestContext, answer: UpstreamAnswer) -> web.StreamResponse:
-            return await relay.model_answer(request, ctx, answer)
-
-        return await pipeline.serve(ctx, to_client)
+        return await inference.create_message(request, _MESSAGE)
 
     async def count_tokens(request: web.Request) -> web.StreamResponse:
-        ctx = request[CONTEXT]
-        ctx.body = await read_body(request)
-        return await pipeline.serve_free(ctx, relay.plain_answer)
+        return await inference.count_tokens(request[CONTEXT], _COUNT, await read_body(request))
 
     async def list_models(request: web.Request) -> web.Response:
-        ctx = request[CONTEXT]
-        models = await pipeline.usable_models(ctx)
+        models = await inference.pipeline.usable_models(request[CONTEXT])
         return web.json_response(
             {
                 "data": [_model_entry(model) for model in models],
@@ -46,7 +34,7 @@ def build_routes(pipeline: Pipeline, relay: Relay) -> list[web.RouteDef]:
 
     return [
         route
-        for prefix in ("", TAG_PATTERN)
+        for prefix in ("", TAG_PATTERN, FOUNDRY_PREFIX, TAG_PATTERN + FOUNDRY_PREFIX)
         for route in (
             web.post(prefix + MESSAGES_PATH, create_message),
             web.post(prefix + COUNT_TOKENS_PATH, count_tokens),
@@ -71,17 +59,3 @@ def _model_entry(model: ModelRow) -> dict[str, object]:
 async def hello(request: web.Request) -> web.Response:
     """What Claude Code asks before its first request: is anybody there?"""
     return web.Response()
-
-
-async def read_body(request: web.Request) -> bytes:
-    """The whole body, as it was sent.
-
-    Raises:
-        GatewayError: BODY_TOO_LARGE; BODY_MALFORMED for a compressed body.
-    """
-    coding = request.headers.get("content-encoding", "identity").lower()
-    if coding != "identity":
-        raise GatewayError(Reason.BODY_MALFORMED, f"content-encoding {coding} is not taken; send the body uncompressed")
-    if request.content_length is not None and request.content_length > BODY_BYTES_MAX:
-        raise GatewayError(Reason.BODY_TOO_LARGE, f"the body is larger than {BODY_BYTES_MAX} bytes")
-    return await request.read()

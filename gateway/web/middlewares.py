@@ -14,8 +14,17 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from gateway.context import RequestContext
-from gateway.contract import ADMIN_PREFIX, DECISION_HEADER, REQUEST_ID_HEADER, TAG_PREFIX
+from gateway.context import Dialect, RequestContext
+from gateway.contract import (
+    ADMIN_PREFIX,
+    BEDROCK_MODEL_PREFIX,
+    DECISION_HEADER,
+    FOUNDRY_PREFIX,
+    INFERENCE_PROFILES_PATH,
+    REQUEST_ID_HEADER,
+    TAG_PREFIX,
+    VERTEX_PREFIXES,
+)
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Authenticator, Clock
 from gateway.web.answers import error_response
@@ -25,8 +34,16 @@ BEGUN: web.RequestKey[web.StreamResponse] = web.RequestKey("begun", web.StreamRe
 """The answer whose first bytes are out: nothing is written over it."""
 IN_FLIGHT_MAX = 2_000
 """Requests answered at once by one process: each may hold a body of `BODY_BYTES_MAX` and a held tool call."""
-OPEN_PATHS = frozenset({"/", "/api/hello", "/healthz", "/readyz"})
+OPEN_PATHS = frozenset({"/", "/api/hello", "/healthz", "/readyz", INFERENCE_PROFILES_PATH})
 """Answered without a credential: they tell nothing, and clients probe them before they send one."""
+_DIALECTS: tuple[tuple[str, Dialect], ...] = (
+    (ADMIN_PREFIX, "operator"),
+    (BEDROCK_MODEL_PREFIX, "bedrock"),
+    (INFERENCE_PROFILES_PATH, "bedrock"),
+    *((prefix, "vertex") for prefix in VERTEX_PREFIXES),
+)
+
+_SIGNED = "AWS4-HMAC-SHA256"
 
 _log = logging.getLogger(__name__)
 _client = re.compile(r"([A-Za-z0-9._-]{1,64})(?:/([A-Za-z0-9._-]{1,32}))?")
@@ -91,7 +108,7 @@ def _refusal(request: web.Request, ctx: RequestContext, error: GatewayError) -> 
     ctx.reason, ctx.message = error.reason, error.message
     begun = request.get(BEGUN)
     if begun is None:
-        return error_response(error, ctx.id)
+        return error_response(error, ctx.id, ctx.dialect)
     if request.transport is not None:
         request.transport.abort()
     return begun
@@ -116,7 +133,7 @@ def build_bound(in_flight_max: int) -> Middleware:
 
 
 def build_authenticate(authenticator: Authenticator) -> Middleware:
-    """Find the principal of `x-api-key` or the bearer; when both are sent they must agree."""
+    """Find the principal of `x-api-key` (Foundry: `api-key`) or the bearer; those that are sent must agree."""
 
     @web.middleware
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -140,17 +157,19 @@ def _is_open(ctx: RequestContext) -> bool:
 
 
 def _secret(request: web.Request) -> str:
-    key = request.headers.get("x-api-key")
+    keys = {request.headers.get(name, "") for name in ("x-api-key", "api-key")} - {""}
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     bearer = bearer.strip() if scheme.lower() == "bearer" else ""
-    if key and bearer and key != bearer:
+    shown = keys | ({bearer} - {""})
+    if len(shown) > 1:
         message = "x-api-key and the bearer differ; send one credential, or the same one in both"
         raise GatewayError(Reason.CREDENTIAL_CONFLICT, message)
-    secret = key or bearer
-    if not secret:
+    if not shown:
         message = "no credential; send it as x-api-key or as Authorization: Bearer"
+        if scheme == _SIGNED:
+            message = "a signature is no credential here; send yours as a bearer (AWS_BEARER_TOKEN_BEDROCK)"
         raise GatewayError(Reason.CREDENTIAL_MISSING, message)
-    return secret
+    return shown.pop()
 
 
 def decision_ids() -> Iterator[str]:
@@ -164,19 +183,28 @@ def _new_context(request: web.Request, clock: Clock, decision_id: str) -> Reques
     tag = request.match_info.get("tag")
     if tag is not None:
         path = path[len(TAG_PREFIX) + len(tag) :]
+    if path.startswith(FOUNDRY_PREFIX + "/"):
+        path = path[len(FOUNDRY_PREFIX) :]
     client = _client.match(request.headers.get("user-agent", ""))
     return RequestContext(
         id=decision_id,
         method=request.method,
         path=path,
         headers=request.headers,
-        dialect="operator" if path.startswith(ADMIN_PREFIX) else "anthropic",
+        dialect=_dialect(path),
         received_unix_ms=clock.unix_ms(),
         received_monotonic=clock.monotonic(),
         client_name=client[1] if client else "",
         client_version=(client[2] or "") if client else "",
         tag=tag,
     )
+
+
+def _dialect(path: str) -> Dialect:
+    for prefix, dialect in _DIALECTS:
+        if path.startswith(prefix):
+            return dialect
+    return "anthropic"
 
 
 def _from_http(error: web.HTTPException, request: web.Request) -> GatewayError:

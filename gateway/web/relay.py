@@ -5,8 +5,8 @@ one, else the connection is broken off, so that a cut answer cannot look complet
 """
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Iterator
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,21 +15,28 @@ from aiohttp import web
 from gateway.context import RequestContext
 from gateway.contract import (
     BODY_BYTES_MAX,
+    BRIDGED_HEADER,
     DECISION_HEADER,
     DENIAL_FORM_HEADER,
     HOLD_PING_SECONDS,
     REQUEST_ID_HEADER,
+    SHOULD_RETRY_HEADER,
 )
-from gateway.core import sse
+from gateway.core.calls import rename_model
 from gateway.core.denial import Denial
+from gateway.core.eventstream import build_framing, ping
+from gateway.core.faults import Fault, embedded_fault, passes, read_fault
 from gateway.core.gate import DenialForm, HeldCall, StreamGate, gate_message, rewrite_message
-from gateway.core.headers import downstream_headers, first
+from gateway.core.headers import downstream_headers, first, request_id_of, translated_headers
 from gateway.core.messages import Tap, parse_message
+from gateway.core.translate import translate_count
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Clock, UpstreamAnswer
 from gateway.tasks import Tasks
 from gateway.toolcalls import ToolCalls
+from gateway.web.answers import fault_response
 from gateway.web.middlewares import BEGUN
+from gateway.web.outlet import Outlet, Pings
 
 R = TypeVar("R", bound=web.StreamResponse)
 
@@ -39,6 +46,10 @@ DRAINS_MAX = 64
 """Answers read to their usage after the client left, at once; above it the floor estimate is billed."""
 DRAIN_SECONDS = 120.0
 """Longest time one of them is read."""
+STREAM_TYPES = ("text/event-stream", "application/vnd.amazon.eventstream")
+LOGGED_BYTES_MAX = 1000
+"""Most of an upstream's error that is written to the log."""
+_log = logging.getLogger(__name__)
 _UNHEARD = Denial(reason="the client left before the call was decided", decision="")
 
 
@@ -57,35 +68,68 @@ class Relay:
     async def model_answer(
         self, request: web.Request, ctx: RequestContext, answer: UpstreamAnswer
     ) -> web.StreamResponse:
-        """The answer to a model request: gated when it succeeded, as it came when it did not."""
-        if answer.status >= 400:
-            return await self.plain_answer(ctx, answer)
-        tap = ctx.tap = Tap()
+        """The answer to a model request: gated when it succeeded, an error in the client's dialect when it did not."""
         try:
+            if answer.status >= 400:
+                return await self._error(ctx, answer)
             _require_plain(answer)
-            if (first(answer.headers, "content-type") or "").lower().startswith("text/event-stream"):
+            tap = ctx.tap = Tap()
+            if (first(answer.headers, "content-type") or "").lower().startswith(STREAM_TYPES):
                 return await self._stream(request, ctx, answer, tap)
             return await self._message(ctx, answer, tap)
         finally:
             if ctx.drain is None:
                 await answer.close()
 
-    async def plain_answer(self, ctx: RequestContext, answer: UpstreamAnswer) -> web.StreamResponse:
-        """An answer that holds no tool call (an error, a token count), as it came."""
+    async def token_count(self, ctx: RequestContext, answer: UpstreamAnswer) -> web.StreamResponse:
+        """The answer to a token count."""
+        assert ctx.dialect != "operator"
         try:
-            return self._whole(ctx, answer, await _read(answer))
+            if answer.status >= 400:
+                return await self._error(ctx, answer)
+            body = await _read(answer)
+            if ctx.shape != ctx.dialect:
+                _require_plain(answer)
+                body = translate_count(body, ctx.shape, ctx.dialect)
+            return self._whole(ctx, answer, body)
         finally:
             await answer.close()
 
+    async def _error(self, ctx: RequestContext, answer: UpstreamAnswer) -> web.Response:
+        """As it came when the client can read it so and it tells nothing of the operator's account; else translated."""
+        assert ctx.dialect != "operator"
+        body = await _read(answer)
+        plain = first(answer.headers, "content-encoding") is None
+        if plain and passes(ctx.dialect, ctx.shape, body, status=answer.status):
+            return self._whole(ctx, answer, body)
+        return self._fault(ctx, answer, read_fault(ctx.shape, answer.status, answer.headers, body), body)
+
+    def _fault(self, ctx: RequestContext, answer: UpstreamAnswer, fault: Fault, body: bytes) -> web.Response:
+        """An error in other words; the upstream's own, which may name the operator's account, are for the log."""
+        assert ctx.dialect != "operator"
+        said = body[:LOGGED_BYTES_MAX].decode(errors="replace")
+        _log.warning("request %s: upstream %s answered %s: %s", ctx.id, ctx.upstream, answer.status, said)
+        ctx.message = fault.message
+        ctx.upstream_request_id = request_id_of(answer.headers)
+        response = fault_response(fault, ctx.upstream_request_id or ctx.id, ctx.dialect)
+        return _with_own_headers(response, ctx)
+
     async def _message(self, ctx: RequestContext, answer: UpstreamAnswer, tap: Tap) -> web.Response:
         body = await _read(answer)
+        fault = embedded_fault(ctx.shape, body)
+        if fault is not None:
+            ctx.status, ctx.reason = fault.status, Reason.UPSTREAM_REFUSED
+            return self._fault(ctx, answer, fault, body)
+        _require_object(body)
         tap.observe_message(parse_message(body))
         denials: dict[str, Denial] = {}
         for call in gate_message(body):
             denial = await self._tool_calls.decide(ctx, call)
             if denial is not None:
                 denials[call.id] = denial
-        return self._whole(ctx, answer, rewrite_message(body, denials, form=_form(ctx)) if denials else body)
+        body = rewrite_message(body, denials, form=_form(ctx)) if denials else body
+        renamed = _renamed(ctx)
+        return self._whole(ctx, answer, body if renamed is None else rename_model(body, renamed))
 
     def _whole(self, ctx: RequestContext, answer: UpstreamAnswer, body: bytes) -> web.Response:
         ctx.bytes_out = len(body)
@@ -95,9 +139,12 @@ class Relay:
     async def _stream(
         self, request: web.Request, ctx: RequestContext, answer: UpstreamAnswer, tap: Tap
     ) -> web.StreamResponse:
-        response = _with_headers(web.StreamResponse(status=answer.status), ctx, answer)
-        gate = StreamGate(sse.SseDecoder(), tap, form=_form(ctx))
-        stream = _Stream(gate=gate, answer=answer, out=self._out(response, ctx))
+        assert ctx.dialect != "operator"
+        response = _with_headers(web.StreamResponse(status=answer.status), ctx, answer, stream=True)
+        framing = build_framing(ctx.shape, ctx.dialect)
+        gate = StreamGate(framing, tap, form=_form(ctx), rename=_renamed(ctx))
+        out = Outlet(response, ctx, self._clock, self._tasks, Pings(ping(ctx.dialect), self._ping_seconds))
+        stream = _Stream(gate, answer, out, silent=ctx.shape == "bedrock" != ctx.dialect)
         try:
             await response.prepare(request)
             request[BEGUN] = response
@@ -115,9 +162,6 @@ class Relay:
         finally:
             stream.out.stop()
         return response
-
-    def _out(self, response: web.StreamResponse, ctx: RequestContext) -> "_Out":
-        return _Out(response, ctx, self._clock, self._tasks, self._ping_seconds)
 
     def _keep_reading(self, ctx: RequestContext, stream: "_Stream") -> None:
         """The upstream goes on and bills: read its answer to the usage, but not too many at once."""
@@ -144,23 +188,29 @@ class _Stream:
 
     gate: StreamGate
     answer: UpstreamAnswer
-    out: "_Out"
+    out: Outlet
+    silent: bool
+    """The upstream never pings, and the client is used to hearing something."""
     pieces: Iterator[bytes | HeldCall] = iter(())
     held: HeldCall | None = None
 
     async def run(self, ctx: RequestContext, tool_calls: ToolCalls) -> None:
         """Write what passes; decide what is held before the next piece is looked at."""
+        if self.silent:
+            self.out.start_pings()
         async for chunk in self.answer.chunks():
             self.pieces = self.gate.feed(chunk)
             await self._pass(ctx, tool_calls)
             await self.out.flush()
             if self.gate.holding:
                 self.out.start_pings()
-            else:
+            elif not self.silent:
                 self.out.stop_pings()
         self.pieces = self.gate.close()
         await self._pass(ctx, tool_calls)
         await self.out.flush()
+        if not self.gate.ended:
+            raise GatewayError(Reason.UPSTREAM_BROKE, "the upstream ended its answer in the middle; try again")
 
     async def _pass(self, ctx: RequestContext, tool_calls: ToolCalls) -> None:
         for piece in self.pieces:
@@ -189,73 +239,6 @@ class _Stream:
                 self.gate.deny(piece, _UNHEARD)
 
 
-class _Out:
-    """Where a stream is written, and the pings that keep the client waiting while a block is held."""
-
-    def __init__(
-        self, response: web.StreamResponse, ctx: RequestContext, clock: Clock, tasks: Tasks, ping_seconds: float
-    ) -> None:
-        self._response = response
-        self._ctx = ctx
-        self._clock = clock
-        self._tasks = tasks
-        self._ping_seconds = ping_seconds
-        self._timer: asyncio.TimerHandle | None = None
-        self._idle: asyncio.Handle | None = None
-        self._pieces: list[bytes] = []
-
-    def add(self, piece: bytes) -> None:
-        """Whole events to write: with the next `flush`, or when the loop is free, so that no decision delays them."""
-        self._pieces.append(piece)
-        if self._idle is None:
-            self._idle = asyncio.get_running_loop().call_soon(self._flush_idle)
-
-    async def flush(self) -> None:
-        """Write what was added, in one go; the first time is the time to first byte."""
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-        if not self._pieces:
-            return
-        written = b"".join(self._pieces)
-        self._pieces.clear()
-        if self._ctx.first_byte_seconds is None:
-            self._ctx.first_byte_seconds = self._clock.monotonic() - self._ctx.received_monotonic
-        self._ctx.bytes_out += len(written)
-        await self._response.write(written)
-
-    def _flush_idle(self) -> None:
-        self._idle = None
-        self._tasks.spawn("flush", self._written(self.flush()))
-
-    def start_pings(self) -> None:
-        """From now on the client hears something at least every `ping_seconds`."""
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._ping_seconds, self._ping)
-
-    def stop_pings(self) -> None:
-        """The block is out; the upstream's own events follow."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def stop(self) -> None:
-        """Nothing more is written."""
-        self.stop_pings()
-        if self._idle is not None:
-            self._idle.cancel()
-
-    def _ping(self) -> None:
-        self._timer = None
-        self._tasks.spawn("ping", self._written(self._response.write(sse.PING)))
-        self.start_pings()
-
-    async def _written(self, writing: Awaitable[None]) -> None:
-        """A write that nobody waits for; that the client has left is noticed by the next one that somebody does."""
-        with contextlib.suppress(ConnectionError):
-            await writing
-
-
 async def _read(answer: UpstreamAnswer) -> bytes:
     pieces: list[bytes] = []
     size = 0
@@ -273,6 +256,12 @@ def _require_plain(answer: UpstreamAnswer) -> None:
     if coding is not None and coding.lower() != "identity":
         message = f"the upstream sent a '{coding}' body though none was asked for; it cannot be checked"
         raise GatewayError(Reason.UPSTREAM_BROKE, message)
+
+
+def _require_object(body: bytes) -> None:
+    """A success that is no JSON object is a page of something in between, and no message."""
+    if not body.lstrip(b" \t\r\n").startswith(b"{"):
+        raise GatewayError(Reason.UPSTREAM_BROKE, "the upstream answered a success that is no message; try again")
 
 
 async def _break_off(
@@ -296,10 +285,31 @@ def _form(ctx: RequestContext) -> DenialForm:
     return "text" if ctx.headers.get(DENIAL_FORM_HEADER) == "text" else "tool_use"
 
 
-def _with_headers(response: R, ctx: RequestContext, answer: UpstreamAnswer) -> R:
-    ctx.upstream_request_id = first(answer.headers, REQUEST_ID_HEADER)
-    for name, value in downstream_headers(answer.headers):
+def _renamed(ctx: RequestContext) -> tuple[str, str] | None:
+    """Upstream's and client's spelling of the model, when they differ."""
+    assert ctx.ask is not None
+    if ctx.upstream_model is None or ctx.upstream_model in (ctx.model, ctx.ask.model):
+        return None
+    return ctx.upstream_model, ctx.model
+
+
+def _with_headers(response: R, ctx: RequestContext, answer: UpstreamAnswer, *, stream: bool = False) -> R:
+    assert ctx.dialect != "operator"
+    ctx.upstream_request_id = request_id_of(answer.headers)
+    if ctx.dialect == ctx.shape:
+        kept = downstream_headers(answer.headers)
+    else:
+        kept = translated_headers(answer.headers, ctx.dialect, stream=stream)
+    for name, value in kept:
         response.headers.add(name, value)
+    return _with_own_headers(response, ctx)
+
+
+def _with_own_headers(response: R, ctx: RequestContext) -> R:
     response.headers.setdefault(REQUEST_ID_HEADER, ctx.id)
     response.headers[DECISION_HEADER] = ctx.id
+    if ctx.bridged:
+        response.headers[BRIDGED_HEADER] = ", ".join(f"{change.feature}={change.action}" for change in ctx.bridged)
+    if ctx.gave_up:
+        response.headers[SHOULD_RETRY_HEADER] = "false"
     return response

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-MODEL = "claude-opus-4-8"
+from tests.e2e.modes import ANTHROPIC, Mode
+
 RUN_SECONDS_MAX = 150.0
 
 # Quiet and repeatable: no start-up probes, no telemetry, no update, and root may skip permission prompts.
@@ -50,6 +51,7 @@ class ClaudeCode:
     base_url: str
     credential: str
     home: Path
+    mode: Mode = ANTHROPIC
 
     def __post_init__(self) -> None:
         if urlsplit(self.base_url).hostname not in ("127.0.0.1", "::1", "localhost"):
@@ -63,7 +65,16 @@ class ClaudeCode:
         started = time.monotonic()
         process = await asyncio.create_subprocess_exec(
             self.binary,
-            *("-p", prompt, "--output-format", "json", "--dangerously-skip-permissions", "--model", MODEL, *args),
+            *(
+                "-p",
+                prompt,
+                "--output-format",
+                "json",
+                "--dangerously-skip-permissions",
+                "--model",
+                self.mode.model,
+                *args,
+            ),
             cwd=workspace,
             env=self.environment() | dict(environment or {}),
             stdin=asyncio.subprocess.DEVNULL,
@@ -86,8 +97,7 @@ class ClaudeCode:
             "HOME": str(self.home),
             "TMPDIR": str(self.home),
             "CLAUDE_CODE_TMPDIR": str(self.home),
-            "ANTHROPIC_BASE_URL": self.base_url,
-            "ANTHROPIC_AUTH_TOKEN": self.credential,
+            **self.mode.environment(self.base_url, self.credential),
         }
 
 

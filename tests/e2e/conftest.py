@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.client import ClaudeCode, Outcome
 from tests.e2e.gateway import CREDENTIAL, build_config, running_gateway
+from tests.e2e.modes import ANTHROPIC, Mode
 from tests.e2e.script import Conversation, Script, play, read_conversation
 from tests.e2e.wiretap import Wiretap
 from tests.support.upstream import ScriptedUpstream
@@ -32,6 +33,7 @@ class Invocation:
     args: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     credential: str = CREDENTIAL
+    mode: Mode = ANTHROPIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Scene:
         async with ScriptedUpstream(play(script)) as upstream:
             config = build_config(upstream.base_url, self.directory) | dict(overrides or {})
             async with running_gateway(config, self.directory) as gateway, Wiretap(gateway.base_url) as wire:
-                client = ClaudeCode(self.binary, wire.base_url, how.credential, self.directory / "home")
+                client = ClaudeCode(self.binary, wire.base_url, how.credential, self.directory / "home", how.mode)
                 outcome = await client.run(prompt, workspace=workspace, args=how.args, environment=how.environment)
             posts = [read_conversation(received) for received in upstream.received if received.method == "POST"]
         return Played(outcome, posts, wire, workspace)

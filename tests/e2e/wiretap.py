@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-REQUEST_LINE = re.compile(rb"(?:^|(?<=\n)|(?<=[}\]]))POST /v1/messages(?:\?[^ ]*)? HTTP/1\.1\r\n")
+INFERENCE = rb"(?:/anthropic)?/v1/messages|/model/[^ /]+/invoke[a-z-]*|/v1/projects/[^ ]+Predict"
+REQUEST_LINE = re.compile(rb"(?:^|(?<=\n)|(?<=[}\]]))POST (?:" + INFERENCE + rb")(?:\?[^ ]*)? HTTP/1\.1\r\n")
 
 
 @dataclass(slots=True)

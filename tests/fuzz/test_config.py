@@ -22,7 +22,24 @@ identity:
 upstreams:
   - {id: claude, backend: anthropic, base_url: "https://x", api_key: "${SECRET}", headers: {a: b}}
   - {id: sim, backend: simulated}
-routes: [{models: ["claude-*"], upstreams: [claude, sim]}]
+  - id: bedrock-us
+    backend: bedrock
+    region: us-east-1
+    profile: us
+    bearer: "${SECRET}"
+    models: {claude-opus-5-5: "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"}
+    capabilities: {web_search: false, system_entries: ["claude-opus-5*"]}
+    betas: {context-1m-2025-08-07: drop, a-2025-01-01: b-2026-01-01}
+    price_multiplier: 0.9
+    concurrent_max: 50
+    queue_seconds: 30
+    breaker: {failures: 5, open_seconds: 15}
+routes:
+  - models: ["claude-*"]
+    upstreams: [claude, bedrock-us]
+    weights: {claude: 3}
+    principals: ["team:platform", "tag:a=b"]
+  - {models: ["*"], upstreams: [sim]}
 aliases: {opus: claude-opus-5-5}
 budgets:
   - {account: "team:platform", window: daily, limit_usd: 0.5, strict: true}
@@ -86,8 +103,21 @@ DOCUMENT: dict[str, Any] = {
     "policy": {"mode": "enforce", "rules": {"a/b": "off"}, "settings": {"x": [1]}},
     "org": {"id": "acme", "teams": [{"id": "platform", "users": ["alice"]}]},
     "identity": {"credentials": [{"id": "laptop", "secret": "${SECRET}", "user": "alice", "tags": {"a": "b"}}]},
-    "upstreams": [{"id": "c", "backend": "anthropic", "bearer": "${SECRET}", "headers": {"a": "${SECRET}"}}],
-    "routes": [{"models": ["*"], "upstreams": ["c"]}],
+    "upstreams": [
+        {"id": "c", "backend": "anthropic", "bearer": "${SECRET}", "headers": {"a": "${SECRET}"}},
+        {
+            "id": "v",
+            "backend": "vertex",
+            "region": "global",
+            "project": "p",
+            "models": {"m": "n"},
+            "capabilities": {"web_search": ["m*"]},
+            "betas": {"b": "drop"},
+            "price_multiplier": 1,
+            "breaker": {"failures": 1},
+        },
+    ],
+    "routes": [{"models": ["*"], "upstreams": ["c", "v"], "weights": {"c": 1}, "principals": ["user:alice"]}],
     "budgets": [{"account": "org", "window": "total", "limit_usd": 1}],
     "fuses": {"agent": {"cost_usd": 1}},
 }

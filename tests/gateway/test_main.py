@@ -37,6 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["fuses", "replace", "fuse_1", "--reason", "looked at it", "--json"],
         ["sessions", "--limit", "3", "--json"],
         ["sessions", "s1"],
+        ["upstreams", "--url", "http://x", "--json"],
         ["demo", "--claude", "--pace", "fast", "--json"],
     ],
 )

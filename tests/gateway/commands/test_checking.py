@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.commands.checking import check
+from gateway.commands.checking import check, library_problems
 from gateway.commands.output import EXIT_DONE, EXIT_FAILED
+from gateway.config import Secret, UpstreamConfig
+from gateway.config.backends import Backend
 
 GOOD = "upstreams: [{id: sim, backend: simulated}]\n"
 ENVIRON = {"KEY": "hunter2-hunter2-hunter2"}
@@ -48,3 +50,31 @@ def test_text_output_gives_place_and_suggestion(tmp_path: Path, capsys: pytest.C
     shown = capsys.readouterr().out
     assert f"problem: {tmp_path}/ringfence.yaml:2:10: unknown key listen.prt\n    did you mean port?" in shown
     assert "problems: 2; the gateway would not serve" in shown
+
+
+def test_routes_are_summed_up_with_weights_and_principals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = """\
+upstreams: [{id: a, backend: simulated}, {id: b, backend: simulated}]
+routes: [{models: ["claude-*"], upstreams: [a, b], weights: {a: 3}, principals: ["group:ci"]}]
+"""
+    _, said = checked(tmp_path, text, capsys)
+    assert said["summary"]["routes"] == "claude-* for group:ci -> a x3, b"
+    assert said["warnings"] == []
+
+
+@pytest.mark.parametrize("library", ["no_such_cloud", "no_such_cloud.auth", "json.no_such_part"])
+def test_missing_library_is_a_problem_with_the_line_that_installs_it(library: str) -> None:
+    backends = {"cloud": Backend("vertex", extra="cloud", library=library), "plain": Backend("anthropic")}
+    upstreams = [UpstreamConfig("a", "plain"), UpstreamConfig("b", "cloud"), UpstreamConfig("c", "cloud")]
+    found = library_problems(upstreams, backends)
+    assert [problem.place for problem in found] == ["upstreams[1]", "upstreams[2]"]
+    assert library in found[0].message and found[0].suggestion == "pip install 'ringfence[cloud]'"
+
+
+def test_library_that_is_there_or_not_needed_is_no_problem() -> None:
+    backends = {
+        "missing": Backend("vertex", extra="cloud", library="no_such_cloud"),
+        "there": Backend("vertex", extra="cloud", library="importlib.util"),
+    }
+    upstreams = [UpstreamConfig("a", "there"), UpstreamConfig("b", "missing", bearer=Secret("token"))]
+    assert library_problems(upstreams, backends) == []

@@ -1,12 +1,13 @@
 """From file to Config; what sections say of each other."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from gateway.config import Budget, Config
-from gateway.config.load import ConfigInvalid, load_config, parse_config
+from gateway.config.load import ConfigInvalid, known_features, load_config, parse_config
 
 ENVIRON = {"ALICE": "alice-secret-0123456789", "BOB": "bob-secret-0123456789ab"}
 BASE = """\
@@ -101,6 +102,22 @@ def test_contradiction_is_a_problem(replace: str, by: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "routes: [{models: ['*'], upstreams: ['${ALICE}']}]",
+        "routes: [{models: ['*'], upstreams: [sim], principals: ['${ALICE}']}]",
+        "routes: [{models: ['*'], upstreams: [sim], principals: ['user:${ALICE}']}]",
+        "budgets: [{account: '${ALICE}', window: daily, limit_usd: 1}]",
+        "budgets: [{account: 'user:${ALICE}', window: daily, limit_usd: 1}]",
+    ],
+)
+def test_name_that_comes_from_a_variable_is_shown_as_the_reference(text: str) -> None:
+    found = problems(BASE + text)
+    assert len(found) == 1 and "${ALICE}" in found[0]
+    assert ENVIRON["ALICE"] not in found[0]
+
+
+@pytest.mark.parametrize(
     ("routes", "said"),
     [
         ("[{models: ['*'], upstreams: [smi]}]", "unknown upstream 'smi' (did you mean sim?)"),
@@ -117,6 +134,59 @@ def test_route_that_leads_nowhere_is_a_problem(routes: str, said: str) -> None:
 def test_without_routes_every_model_may_go_everywhere() -> None:
     route = load(BASE).routes[0]
     assert (route.models, route.upstreams) == (("*",), ("sim", "spare"))
+
+
+def test_capability_that_no_table_knows_is_a_problem_at_its_key() -> None:
+    text = "upstreams: [{id: sim, backend: simulated, capabilities: {web_serch: false}}]"
+    with pytest.raises(ConfigInvalid) as raised:
+        load(text)
+    problem = raised.value.problems[0]
+    assert len(raised.value.problems) == 1 and problem.place.endswith(f":1:{text.index('web_serch') + 1}")
+    assert "there is no feature 'web_serch'" in problem.message and problem.suggestion == "did you mean web_search?"
+
+
+def test_every_feature_of_the_packaged_table_may_be_overridden() -> None:
+    cells = ", ".join(f"{feature}: false" for feature in known_features())
+    config = load(f"upstreams: [{{id: sim, backend: simulated, capabilities: {{{cells}}}}}]")
+    assert len(known_features()) > 10
+    assert tuple(config.upstreams[0].capabilities) == known_features()
+
+
+def route(*principals: str) -> str:
+    return f"{BASE}routes: [{{models: ['*'], upstreams: [sim], principals: {json.dumps(principals)}}}]"
+
+
+@pytest.mark.parametrize(
+    "principal",
+    ["team:platform", "user:bob", "credential:bob-ci", "group:nobody-lists-these", "tag:path=ci", "tag:a=b=c:d"],
+)
+def test_route_of_a_known_principal_is_read(principal: str) -> None:
+    config = load(route(principal))
+    assert (config.routes[0].principals, config.warnings) == ((principal,), ())
+
+
+@pytest.mark.parametrize(
+    ("principal", "said"),
+    [
+        ("team:platfrom", "routes[0].principals[1] 'team:platfrom' matches nobody (did you mean team:platform?)"),
+        ("user:bbo", "did you mean user:bob?"),
+        ("user:zzz", "'user:zzz' matches nobody (add the user to org.teams)"),
+        ("credential:bob-ic", "did you mean credential:bob-ci?"),
+    ],
+)
+def test_route_of_nobody_is_a_problem(principal: str, said: str) -> None:
+    found = problems(route("user:alice", principal))
+    assert len(found) == 1 and said in found[0]
+
+
+def test_route_of_a_credential_that_may_be_in_the_store_is_a_warning() -> None:
+    assert "no configured credential" in load(route("credential:zzz")).warnings[0].message
+
+
+def test_principals_are_not_judged_where_all_of_them_are_in_the_store() -> None:
+    text = "upstreams: [{id: sim, backend: simulated}]\n" + route("team:web", "user:eve")[len(BASE) :]
+    config = load(text)
+    assert (config.routes[0].principals, config.warnings) == (("team:web", "user:eve"), ())
 
 
 def budget(account: str) -> str:
@@ -160,7 +230,28 @@ def test_second_budget_for_the_same_window_is_a_problem() -> None:
     assert len(load(f"{BASE}budgets: [{row}, {other}]").budgets) == 2
 
 
+ROOT = Path(__file__).resolve().parents[3]
+KEYS = {"ANTHROPIC_API_KEY": "fake-key-0123456789"}
+
+
 def test_example_configuration_is_in_order() -> None:
-    example = Path(__file__).resolve().parents[3] / "ringfence.example.yaml"
-    config = load_config(example, {"ANTHROPIC_API_KEY": "fake-key-0123456789"})
+    config = load_config(ROOT / "ringfence.example.yaml", KEYS)
     assert (config.warnings, [upstream.backend for upstream in config.upstreams]) == ((), ["anthropic"])
+
+
+def test_second_upstream_of_the_example_is_in_order_when_it_is_taken_in() -> None:
+    example = (ROOT / "ringfence.example.yaml").read_text()
+    text = re.sub(r"^  # (- id|  \w)", r"  \1", example, flags=re.MULTILINE)
+    text = text.replace("upstreams: [claude]}", "upstreams: [claude, bedrock-us]}")
+    config = parse_config(text, ROOT / "ringfence.example.yaml", KEYS)
+    assert [upstream.backend for upstream in config.upstreams] == ["anthropic", "bedrock"]
+    assert (config.warnings, config.routes[0].upstreams) == ((), ("claude", "bedrock-us"))
+
+
+def test_upstreams_of_the_documentation_are_in_order() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    section = page.partition("## Upstreams and routes")[2].partition("## Policy")[0]
+    blocks = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    configs = [parse_config(block, ROOT / "ringfence.yaml", KEYS) for block in blocks]
+    assert len(blocks) == 2
+    assert all(config.warnings == () for config in configs)

@@ -113,55 +113,6 @@ def test_secret_of_the_least_length_is_enough() -> None:
     assert len(problems(CREDENTIAL % f"secret: {secret[1:]}")) == 1
 
 
-def upstream_problems(row: str) -> list[str]:
-    with pytest.raises(ConfigInvalid) as raised:
-        parse_config(f"upstreams: [{{id: a, {row}}}]", Path("/c.yaml"), ENVIRON)
-    return [problem.message for problem in raised.value.problems]
-
-
-def test_anthropic_upstream_has_a_default_address() -> None:
-    text = 'upstreams: [{id: a, backend: anthropic, api_key: "${KEY}", headers: {x-extra: "a b"}}]'
-    upstream = parse_config(text, Path("/c.yaml"), ENVIRON).upstreams[0]
-    assert upstream.base_url == "https://api.anthropic.com" and upstream.headers == (("x-extra", "a b"),)
-    assert upstream.api_key is not None and upstream.api_key.reveal() == ENVIRON["KEY"]
-    assert (upstream.connect_timeout_seconds, upstream.read_timeout_seconds) == (10.0, 600.0)
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ("backend: openai", "upstreams[0].backend is 'openai'"),
-        ("base_url: 'https://x'", "upstreams[0] has no backend"),
-        ('backend: anthropic, api_key: "${KEY}", bearer: "${KEY}"', "both api_key and bearer"),
-        ('backend: anthropic, api_key: "${KEY}", base_url: "ftp://x"', "not a usable URL"),
-        ('backend: anthropic, api_key: "${KEY}", base_url: "https://u:p@x"', "not a usable URL"),
-        ('backend: anthropic, api_key: "${KEY}", base_url: "https://x?y=1"', "not a usable URL"),
-        ('backend: anthropic, api_key: "${KEY}", base_url: "https://x:99999"', "is not a URL"),
-        ('backend: anthropic, api_key: "${KEY}", base_url: "https://[x"', "is not a URL"),
-        ('backend: anthropic, api_key: "${KEY}", headers: {"x y": z}', "not a header name"),
-        ('backend: anthropic, api_key: "${KEY}", headers: {x: "a\\nb"}', "that a header cannot carry"),
-        ('backend: anthropic, api_key: "${KEY}", scenario: s.yaml', "is not a file"),
-        ('backend: anthropic, api_key: "${KEY}", read_timeout_seconds: 0', "read_timeout_seconds is '0'"),
-        ("backend: simulated, base_url: 'https://x'", "means nothing to the simulated backend"),
-        ("backend: simulated, scenario: /no/such.yaml", "/no/such.yaml is not a file"),
-    ],
-)
-def test_faulty_upstream_is_a_problem_without_its_secret(row: str, said: str) -> None:
-    found = upstream_problems(row)
-    assert any(said in message for message in found)
-    assert not any(ENVIRON["KEY"] in message for message in found)
-
-
-def test_upstream_without_credential_or_encryption_is_a_warning() -> None:
-    text = "upstreams: [{id: a, backend: anthropic, base_url: 'http://models.example.com/x/'}]"
-    config = parse_config(text, Path("/c.yaml"), ENVIRON)
-    assert [w.message.split(":")[0] for w in config.warnings] == [
-        "upstreams[0].base_url is not encrypted",
-        "upstreams[0] has no credential",
-    ]
-    assert config.upstreams[0].base_url == "http://models.example.com/x"
-
-
 @pytest.mark.parametrize("scope", ["session", "run"])
 def test_fuse_that_could_never_blow_is_a_problem(scope: str) -> None:
     with pytest.raises(ConfigInvalid) as refused:

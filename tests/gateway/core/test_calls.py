@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.calls import HELD_BYTES_MAX, gate_message, rewrite_message
+from gateway.core.calls import HELD_BYTES_MAX, gate_message, rename_model, rewrite_message
 from gateway.core.denial import Denial
 from gateway.errors import GatewayError, Reason
 from tests.support.streams import DENIAL, golden
@@ -88,3 +88,20 @@ def test_whole_message_that_clients_could_read_differently_is_broken(body: bytes
     with pytest.raises(GatewayError) as caught:
         gate_message(body)
     assert caught.value.reason is Reason.UPSTREAM_BROKE
+
+
+@pytest.mark.parametrize(
+    ("body", "renamed"),
+    [
+        (b'{"model": "a", "content": [{"model":"a"}]}', b'{"model": "b", "content": [{"model":"a"}]}'),
+        (b'{"model":"\\u0061"}', b'{"model":"b"}'),
+        (b'{"model":"other"}', b'{"model":"other"}'),
+        (b'{"content":[]}', b'{"content":[]}'),
+        (b'{"model":"a","model":"a"}', b'{"model":"a","model":"a"}'),
+        (b'{"model":5}', b'{"model":5}'),
+        (b"<html>", b"<html>"),
+        (b"", b""),
+    ],
+)
+def test_model_of_a_whole_message_is_renamed_when_it_is_the_one(body: bytes, renamed: bytes) -> None:
+    assert rename_model(body, ("a", "b")) == renamed

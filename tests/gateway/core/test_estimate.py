@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given
@@ -14,6 +15,7 @@ from gateway.core.body import messages_of, peek
 from gateway.core.estimate import (
     MODELS_MAX,
     PROMPT_OVERHEAD_TOKENS,
+    SERVER_TOOL_SEARCHES,
     Learned,
     Shape,
     bounded,
@@ -21,12 +23,25 @@ from gateway.core.estimate import (
     strict_nanousd,
 )
 from gateway.core.prices import Price, parse_prices
-from gateway.core.pricing import cost_nanousd
+from gateway.core.pricing import cost_nanousd, terms_for
 from gateway.core.usage import Tokens, Usage
 
 TABLE = parse_prices(yaml.safe_load((Path(gateway.__file__).parent / "prices.yaml").read_text(encoding="utf-8")))
 NOW = int(datetime(2026, 11, 22, tzinfo=UTC).timestamp()) * 1000
 MODELS = ["claude-opus-5-5", "claude-haiku-5-5", "claude-haiku-4-5-20251001", "claude-opus-4-6"]
+ENDPOINTS = [
+    ("anthropic", None, None),
+    ("aws", None, "us-east-1"),
+    ("bedrock", "global", "us-east-1"),
+    ("bedrock", "eu", "eu-west-1"),
+    ("bedrock", None, "us-east-1"),
+    ("bedrock", "us-gov", "us-gov-west-1"),
+    ("foundry", None, None),
+    ("simulated", None, None),
+    ("vertex", None, "global"),
+    ("vertex", None, "us-east5"),
+]
+"""Backend, profile and region."""
 
 
 def price_of(model: str) -> Price:
@@ -126,23 +141,39 @@ def fitting(draw: st.DrawFn) -> tuple[str, Shape, Usage]:
     return model, asked, Usage(model=model, tokens=tokens, speed=speed, inference_geo=asked.inference_geo, final=True)
 
 
-@given(fitting())
-def test_no_usage_that_fits_the_request_costs_more_than_the_worst_case(case: tuple[str, Shape, Usage]) -> None:
+@given(fitting(), st.sampled_from(ENDPOINTS), st.none() | st.integers(1, 1_000_000))
+def test_no_usage_that_fits_the_request_costs_more_than_the_worst_case(
+    case: tuple[str, Shape, Usage], endpoint: tuple[str, str | None, str | None], configured: int | None
+) -> None:
     model, asked, usage = case
-    cost = cost_nanousd(usage, TABLE, at_ms=NOW, fallback_model=model)
-    assert cost <= strict_nanousd(price_of(model), asked)
+    backend, profile, region = endpoint
+    price = price_of(model)
+    wire_model = TABLE.catalogue.wire(model, backend=backend, profile=profile)
+    terms = terms_for(backend, wire_model, region=region, configured=configured, price=price)
+    usage = msgspec.structs.replace(usage, model=wire_model, web_search_requests=SERVER_TOOL_SEARCHES)
+    cost = cost_nanousd(usage, TABLE, at_ms=NOW, fallback_model=model, terms=terms)
+    assert cost <= strict_nanousd(price, replace(asked, web_search=True), multiplier=terms.multiplier)
 
 
-@given(st.lists(fitting(), max_size=30), fitting())
+def test_multiplier_is_held_for_tokens_and_not_for_searches() -> None:
+    plain, searching = Shape(body_bytes=1_000, max_tokens=100), Shape(1_000, 100, web_search=True)
+    assert strict_nanousd(OPUS, plain, multiplier=12_000) == strict_nanousd(OPUS, plain) * 12 // 10
+    assert strict_nanousd(OPUS, searching, multiplier=12_000) == strict_nanousd(OPUS, plain) * 12 // 10 + 100_000_000
+    expected = Learned().expected_nanousd(OPUS, plain)
+    assert Learned().expected_nanousd(OPUS, plain, multiplier=5_000) * 2 == expected
+
+
+@given(st.lists(fitting(), max_size=30), fitting(), st.integers(1, 1_000_000))
 def test_expectation_never_passes_the_worst_case(
-    seen: list[tuple[str, Shape, Usage]], case: tuple[str, Shape, Usage]
+    seen: list[tuple[str, Shape, Usage]], case: tuple[str, Shape, Usage], multiplier: int
 ) -> None:
     learned = Learned()
     for model, asked, usage in seen:
         learned.observe(price_of(model), asked.body_bytes, usage)
     model, asked, usage = case
     price = price_of(model)
-    assert 0 <= learned.expected_nanousd(price, asked, usage.tokens) <= strict_nanousd(price, asked)
+    expected = learned.expected_nanousd(price, asked, usage.tokens, multiplier=multiplier)
+    assert 0 <= expected <= strict_nanousd(price, asked, multiplier=multiplier)
 
 
 def learned_from(tokens: Tokens, times: int = 100) -> Learned:

@@ -161,3 +161,50 @@ def test_unreadable_message_is_not_final(body: bytes) -> None:
 def test_empty_refusal_of_a_whole_message_is_seen() -> None:
     body = {"content": [], "stop_reason": "refusal", "usage": {"input_tokens": 5, "output_tokens": 1}}
     assert parse_message(json.dumps(body).encode()).usage.refused_empty
+
+
+METRICS = "amazon-bedrock-invocationMetrics"
+
+
+def counted(**counts: Any) -> bytes:
+    """A message_stop with what Bedrock counted."""
+    return event("message_stop", **{METRICS: counts})
+
+
+def test_counts_of_bedrock_stand_in_for_usage_that_never_came() -> None:
+    start = message_start(usage={"input_tokens": 7, "cache_read_input_tokens": 5, "output_tokens": 1})
+    usage = tapped(start + counted(inputTokenCount=8, outputTokenCount=40, invocationLatency=5)).usage()
+    assert usage.tokens == Tokens(input=8, output=40, cache_read=5)
+    assert usage.final
+
+
+def test_counts_of_the_cache_by_bedrock_stand_in_too() -> None:
+    counts = {"cacheReadInputTokenCount": 11, "cacheWriteInputTokenCount": 12}
+    usage = tapped(event("message_stop", **{METRICS: {"inputTokenCount": 1, "outputTokenCount": 2, **counts}})).usage()
+    assert usage.tokens == Tokens(input=1, output=2, cache_read=11, cache_write_5m=12)
+
+
+def test_reported_usage_is_not_replaced_by_the_counts_of_bedrock() -> None:
+    tap = tapped(message_start() + ended(output_tokens=30) + counted(inputTokenCount=99, outputTokenCount=31))
+    assert tap.usage().tokens == Tokens(input=10, output=30)
+    assert tap.usage_disagrees
+
+
+def test_equal_counts_agree_with_the_usage() -> None:
+    assert not tapped(message_start() + ended(output_tokens=30)).usage_disagrees
+    assert not tapped(
+        message_start() + ended(output_tokens=30) + counted(inputTokenCount=1, outputTokenCount=30)
+    ).usage_disagrees
+    assert not tapped(message_start() + counted(inputTokenCount=1, outputTokenCount=30)).usage_disagrees
+
+
+@pytest.mark.parametrize("counts", [{}, {"inputTokenCount": 1}, {"inputTokenCount": -1, "outputTokenCount": 2}])
+def test_counts_of_bedrock_that_cannot_be_read_are_none(counts: Any) -> None:
+    tap = tapped(message_start() + event("message_stop", **{METRICS: counts}))
+    assert not tap.usage().final
+    assert not tapped(message_start() + event("message_stop", **{METRICS: [counts]})).usage().final
+
+
+def test_counts_of_bedrock_do_not_make_usage_final_that_cannot_be_read() -> None:
+    tap = tapped(message_start(usage={"input_tokens": "7"}) + counted(inputTokenCount=1, outputTokenCount=2))
+    assert not tap.usage().final

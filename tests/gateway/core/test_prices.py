@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import gateway
-from gateway.core.prices import PricesInvalid, PriceTable, display_name, merge_prices, parse_prices
+from gateway.core.prices import UNIT, PricesInvalid, PriceTable, display_name, merge_prices, parse_prices
 
 PACKAGED: dict[str, Any] = yaml.safe_load((Path(gateway.__file__).parent / "prices.yaml").read_text(encoding="utf-8"))
 TABLE = parse_prices(PACKAGED)
@@ -26,7 +26,11 @@ def document(**model: Any) -> dict[str, Any]:
     base = {"id": "m", "context_window": 1000, "max_output": 100, "prices": [{"effective_from": None, **row}]}
     return {
         "schema": 1,
-        "modifiers": {"inference_geo_us": {"multiplier": 1.1}},
+        "modifiers": {
+            "inference_geo_us": {"multiplier": 1.1},
+            "regional_endpoint": {"multiplier": 1.1},
+            "bedrock_govcloud": {"multiplier": 1.2},
+        },
         "server_tools": {"web_search": {"usd_per_1000_requests": 10}},
         "models": [base | model],
     }
@@ -92,6 +96,35 @@ def test_override_replaces_one_model_and_keeps_the_others() -> None:
     price = table.find("claude-opus-5-5", NOW)
     assert price is not None and price.max_output == 7
     assert len(table.models()) == len(TABLE.models())
+
+
+def test_override_of_prices_keeps_ids_and_premium() -> None:
+    negotiated = document()["models"][0]["prices"]
+    table = parse_prices(
+        merge_prices(PACKAGED, {"models": [{"id": "claude-haiku-4-5-20251001", "prices": negotiated}]})
+    )
+    price = table.find("us.anthropic.claude-haiku-4-5-20251001-v1:0", NOW)
+    assert price is not None and (price.rates.input, price.regional) == (4_000_000, 11_000)
+    assert table.catalogue.wire("claude-haiku-4-5", backend="vertex", profile=None) == "claude-haiku-4-5@20251001"
+
+
+def test_override_of_one_modifier_keeps_the_others() -> None:
+    table = parse_prices(merge_prices(PACKAGED, {"modifiers": {"bedrock_govcloud": {"multiplier": 1.3}}}))
+    price = table.find("claude-opus-5-5", NOW)
+    assert price is not None and (price.geo_us, price.regional, price.govcloud) == (11_000, 11_000, 13_000)
+
+
+def test_premium_is_only_of_models_that_the_table_marks() -> None:
+    old, new = TABLE.find("claude-opus-4-1", NOW), TABLE.find("claude-haiku-4-5", NOW)
+    assert old is not None and (old.geo_us, old.regional) == (UNIT, UNIT)
+    assert new is not None and (new.geo_us, new.regional) == (UNIT, 11_000)
+
+
+def test_snapshot_that_no_row_names_costs_what_its_model_does() -> None:
+    spellings = ["claude-opus-5-5-20261201", "claude-opus-5-5@20261201", "us.anthropic.claude-opus-5-5-20261201-v1:0"]
+    prices = [TABLE.find(spelling, NOW) for spelling in spellings]
+    assert prices == [TABLE.find("claude-opus-5-5", NOW)] * 3
+    assert prices[0] is not None
 
 
 def test_override_adds_a_model() -> None:

@@ -237,3 +237,17 @@ def test_input_run_ends_before_any_other_event() -> None:
 )
 def test_any_other_spelling_is_left_to_whole_events(stream: bytes) -> None:
     assert input_run(stream) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "rewritten"),
+    [
+        (b"event:ping\r\ndata:{}\r\n\r\n", b"event:ping\r\ndata:[1]\r\n\r\n"),
+        (b": {}\nevent: ping\ndata: {}\n\n", b"event: ping\ndata: [1]\n\n"),
+        (b"event: ping\ndata: {\ndata: }\n\n", b"event: ping\ndata: [1]\n\n"),
+        (b"data: {\ndata: }\n\n", b"data: [1]\n\n"),
+    ],
+)
+def test_rewritten_frame_has_the_other_data_alone(raw: bytes, rewritten: bytes) -> None:
+    (frame,) = SseDecoder().feed(raw)
+    assert SseDecoder().rewrite(frame, b"[1]") == rewritten

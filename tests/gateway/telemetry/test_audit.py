@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.context import RequestContext, ToolCallOutcome
+from gateway.context import Attempt, RequestContext, ToolCallOutcome
 from gateway.core.body import peek
 from gateway.core.decision import (
     Client,
@@ -25,6 +25,7 @@ from gateway.core.decision import (
 )
 from gateway.core.fuse import FuseRecord
 from gateway.core.ledger import Hold
+from gateway.core.shapes import Change
 from gateway.core.usage import Tokens, Usage
 from gateway.errors import Reason
 from gateway.telemetry.audit import AuditLog, decision_fields, request_fields
@@ -85,6 +86,20 @@ def test_request_record_holds_what_the_context_says(tmp_path: Path) -> None:
     assert record["hold"]["strict_nanousd"] == 300 and record["total_seconds"] == 1.234568
     assert record["principal"]["user"] == "alice" and record["lineage"]["parent"] == "main"
     assert record["tool_calls"][0]["decision"] == "dec_2" and record["shadow"][0]["rule"] == "models/allowlist"
+
+
+def test_request_record_tells_what_was_tried_and_what_was_bridged(tmp_path: Path) -> None:
+    audit, sent = log(tmp_path / "audit.log"), context()
+    sent.upstream, sent.upstream_model = "bedrock-us", "us.anthropic.claude-opus-5-5"
+    sent.betas = ("context-management-2025-06-27",)
+    sent.bridged = (Change("web_fetch", "dropped"),)
+    sent.attempts = [Attempt("claude", 529, Reason.UPSTREAM_REFUSED)]
+    audit.request(sent)
+    (record,) = lines(tmp_path / "audit.log")
+    assert (record["upstream"], record["upstream_model"]) == ("bedrock-us", "us.anthropic.claude-opus-5-5")
+    assert record["attempts"] == [{"upstream": "claude", "status": 529, "reason": "upstream_refused"}]
+    assert record["bridged"] == [{"feature": "web_fetch", "action": "dropped"}]
+    assert record["betas"] == ["context-management-2025-06-27"]
 
 
 def test_request_record_holds_no_prompt_and_no_secret(tmp_path: Path) -> None:

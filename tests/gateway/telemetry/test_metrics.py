@@ -1,23 +1,33 @@
 """Metrics: what is counted, under which labels, and that labels stay bounded."""
 
 import re
+from dataclasses import dataclass
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.context import RequestContext, ToolCallOutcome
+from gateway.context import Attempt, RequestContext, ToolCallOutcome
 from gateway.core.body import peek
 from gateway.core.decision import Decision, Lineage, Principal, Query, RuleReason, Spawn, Time, denied
+from gateway.core.shapes import Change
 from gateway.core.usage import Iteration, Tokens, Usage
 from gateway.errors import Reason
 from gateway.telemetry import metrics as module
-from gateway.telemetry.metrics import MODEL_SPELLINGS_MAX, RULES_MAX, Live, Metrics
+from gateway.telemetry.metrics import FEATURES_MAX, MODEL_SPELLINGS_MAX, RULES_MAX, Live, Metrics
 
 OPUS = "claude-opus-5-5"
 
 
 def catalogue(model: str) -> str | None:
     return OPUS if model in (OPUS, f"{OPUS}-20260101") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    id: str
+    state: str = "closed"
+    in_use: int = 0
+    waiting: int = 0
 
 
 def built(live: Live | None = None) -> Metrics:
@@ -110,6 +120,85 @@ def test_only_faults_of_the_upstream_are_upstream_errors(reason: Reason, counted
     assert samples(metrics).get(("ringfence_upstream_errors_total", str(reason), "claude"), 0) == counted
 
 
+def test_request_that_was_answered_is_one_attempt() -> None:
+    metrics = built()
+    sent = context()
+    sent.dispatched = True
+    metrics.request_ended(sent)
+    found = samples(metrics)
+    assert found["ringfence_upstream_attempts_total", "answered", "claude"] == 1
+    assert not [key for key in found if key[0] == "ringfence_failovers_total"]
+
+
+def test_upstreams_that_were_given_up_are_attempts_and_failovers() -> None:
+    metrics = built()
+    sent = context()
+    sent.dispatched, sent.upstream = True, "last"
+    sent.attempts = [
+        Attempt("main", None, Reason.UPSTREAM_UNREACHABLE),
+        Attempt("spare", 529, Reason.UPSTREAM_REFUSED),
+    ]
+    metrics.request_ended(sent)
+    found = samples(metrics)
+    attempts = {key[1:]: value for key, value in found.items() if key[0] == "ringfence_upstream_attempts_total"}
+    assert attempts == {("upstream_unreachable", "main"): 1, ("upstream_refused", "spare"): 1, ("answered", "last"): 1}
+    failovers = {key[1:]: value for key, value in found.items() if key[0] == "ringfence_failovers_total"}
+    assert failovers == {("main", "spare"): 1, ("spare", "last"): 1}
+
+
+def test_upstream_that_failed_last_is_not_counted_twice() -> None:
+    metrics = built()
+    sent = context(reason=Reason.UPSTREAM_REFUSED)
+    sent.dispatched, sent.upstream = True, "main"
+    sent.attempts = [Attempt("main", 429, Reason.UPSTREAM_REFUSED), Attempt("spare", 503, Reason.UPSTREAM_REFUSED)]
+    metrics.request_ended(sent)
+    found = samples(metrics)
+    attempts = {key[1:]: value for key, value in found.items() if key[0] == "ringfence_upstream_attempts_total"}
+    assert attempts == {("upstream_refused", "main"): 1, ("upstream_refused", "spare"): 1}
+    assert found["ringfence_failovers_total", "main", "spare"] == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "headers_seconds", "outcome"),
+    [
+        (Reason.CLIENT_GONE, None, "abandoned"),
+        (Reason.CLIENT_GONE, 0.3, "answered"),
+        (Reason.UPSTREAM_BROKE, 0.3, "upstream_broke"),
+    ],
+)
+def test_attempt_has_the_outcome_of_its_upstream(reason: Reason, headers_seconds: float | None, outcome: str) -> None:
+    metrics = built()
+    sent = context(reason=reason)
+    sent.dispatched, sent.upstream_headers_seconds = True, headers_seconds
+    metrics.request_ended(sent)
+    assert samples(metrics)["ringfence_upstream_attempts_total", outcome, "claude"] == 1
+
+
+def test_request_that_was_not_sent_is_no_attempt() -> None:
+    metrics = built()
+    metrics.request_ended(context(reason=Reason.BUDGET_EXHAUSTED))
+    assert not [key for key in samples(metrics) if key[0] == "ringfence_upstream_attempts_total"]
+
+
+def test_what_was_bridged_is_counted_by_upstream_feature_and_action() -> None:
+    metrics = built()
+    sent = context()
+    sent.bridged = (Change("web_fetch", "dropped"), Change("tool_search", "renamed"))
+    metrics.request_ended(sent)
+    found = samples(metrics)
+    assert found["ringfence_bridged_total", "dropped", "web_fetch", "claude"] == 1
+    assert found["ringfence_bridged_total", "renamed", "tool_search", "claude"] == 1
+
+
+def test_features_past_the_limit_are_other() -> None:
+    metrics = built()
+    sent = context()
+    sent.bridged = tuple(Change(f"made-up-{number}", "dropped") for number in range(FEATURES_MAX + 7))
+    metrics.request_ended(sent)
+    bridged = {key[2]: value for key, value in samples(metrics).items() if key[0] == "ringfence_bridged_total"}
+    assert bridged["other"] == 7 and len(bridged) == FEATURES_MAX + 1
+
+
 def test_iterations_are_counted_at_their_own_model_instead_of_the_whole() -> None:
     metrics = built()
     ended = context()
@@ -178,6 +267,15 @@ def test_live_figures_are_read_when_somebody_looks() -> None:
     found = samples(metrics)
     assert found["ringfence_active_sessions",] == 2 and found["ringfence_active_agents",] == 4
     assert found["ringfence_audit_failures_total",] == 1
+
+
+def test_upstreams_are_shown_as_they_are_now() -> None:
+    metrics = built(Live(upstreams=lambda: [Gauges("main", "half_open", in_use=4, waiting=9), Gauges("spare")]))
+    found = samples(metrics)
+    states = {key[1:]: value for key, value in found.items() if key[0] == "ringfence_upstream_state"}
+    assert {key for key, value in states.items() if value == 1} == {("half_open", "main"), ("closed", "spare")}
+    assert len(states) == 6 and sum(states.values()) == 2
+    assert (found["ringfence_upstream_in_use", "main"], found["ringfence_upstream_waiting", "main"]) == (4, 9)
 
 
 def test_every_metric_is_in_the_table_once_and_nothing_else() -> None:

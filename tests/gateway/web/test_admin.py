@@ -40,6 +40,16 @@ async def test_limits_show_one_account(tmp_path: Path) -> None:
     assert (limit["account"], limit["limit_nanousd"], limit["held_nanousd"]) == ("user:alice", 5 * 10**9, 0)
 
 
+async def test_upstreams_show_how_they_fare(tmp_path: Path) -> None:
+    async with serving(tmp_path, "http://127.0.0.1:9/not-shown") as gateway:
+        async with gateway.post(request_body()) as response:
+            assert response.status == 502
+        (shown,) = (await gateway.operator("upstreams"))["upstreams"]
+    assert (shown["id"], shown["backend"], shown["state"], shown["failures"]) == ("main", "anthropic", "closed", 1)
+    assert (shown["last_error"], shown["requests_total"]) == ("did not answer", 1)
+    assert "not-shown" not in str(shown) and "127.0.0.1" not in str(shown)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

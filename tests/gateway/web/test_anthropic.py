@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.web import anthropic
+from gateway.contract import BODY_BYTES_MAX
 from tests.support.gateway import CREDENTIAL, request_body, serving
 from tests.support.upstream import ScriptedUpstream
 
@@ -40,7 +40,7 @@ async def test_compressed_body_is_refused(tmp_path: Path) -> None:
 
 async def test_too_large_body_is_a_413(tmp_path: Path) -> None:
     async with serving(tmp_path, "http://127.0.0.1:9") as gateway:
-        async with gateway.post(BytesIO(b" " * (anthropic.BODY_BYTES_MAX + 1))) as response:
+        async with gateway.post(BytesIO(b" " * (BODY_BYTES_MAX + 1))) as response:
             assert response.status == 413
             assert (await response.json())["error"]["type"] == "request_too_large"
 
