@@ -46,7 +46,7 @@ class Accounting:
         """
         if ctx.hold is not None and ctx.price is not None:
             ctx.lost_nanousd += self._settle(ctx, ctx.hold, ctx.price)
-            ctx.hold = None
+            ctx.hold, ctx.dispatched = None, False
             await self._reserve(ctx, f"{ctx.id}.{len(ctx.attempts)}")
 
     async def _reserve(self, ctx: RequestContext, hold_id: str) -> None:
@@ -76,9 +76,9 @@ class Accounting:
 
     def settle(self, ctx: RequestContext) -> None:
         """End the hold, if there is one: released when nothing was billed, else settled at the answer's cost."""
+        ctx.cost_nanousd = ctx.lost_nanousd
         if ctx.hold is None or ctx.price is None:
             return
-        ctx.cost_nanousd = ctx.lost_nanousd
         refused = ctx.status is not None and ctx.status >= 400
         if not ctx.dispatched or refused or ctx.reason in _NEVER_BILLED:
             self.ledger.release(ctx.hold.id)
@@ -101,7 +101,7 @@ class Accounting:
                 ctx.agent.last_tokens = usage.tokens
         else:
             usage = tap.floor_usage(self.learned.input_tokens(price, len(ctx.body)))
-        ctx.usage, ctx.cost_estimated = usage, not usage.final
+        ctx.usage, ctx.cost_estimated = usage, ctx.cost_estimated or not usage.final
         place = ctx.places.get(ctx.upstream or "")
         terms = Terms() if place is None else _terms(place, price)
         try:

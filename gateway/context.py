@@ -114,7 +114,7 @@ class RequestContext:
     """Billed, as far as can be told, by attempts that failed after they were sent."""
     cost_nanousd: int = 0
     cost_estimated: bool = False
-    """The upstream's final usage never came; the cost is the floor estimate."""
+    """A final usage never came; the cost, or its part for an attempt that was lost, is the floor estimate."""
     tool_calls: list[ToolCallOutcome] = field(default_factory=list[ToolCallOutcome])
 
     policy_seconds: float = 0.0

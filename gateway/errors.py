@@ -4,6 +4,7 @@ Not the HTTP answers: `web/answers.py` alone turns a reason into a status and an
 
     GatewayError(reason)          anything we refuse or fail; the reason is the cause, never the audience
     +- Refused                    with what the client needs to act on it: retry-after, rate-limit headers
+    +- Unsendable                 an upstream could not be sent this request; nothing is known of the upstream
 """
 
 from enum import StrEnum
@@ -66,3 +67,7 @@ class Refused(GatewayError):
     def __init__(self, reason: Reason, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(reason, message)
         self.headers = headers or {}
+
+
+class Unsendable(GatewayError):
+    """A request that one upstream cannot be sent for what the request is. No failure of the upstream."""

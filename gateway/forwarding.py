@@ -4,6 +4,7 @@ Fails over only before anything was relayed, and only where another upstream may
 or a status that says so. A request that may have been billed before it failed is held for anew before the next attempt.
 """
 
+import asyncio
 import email.utils
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,17 +19,22 @@ from gateway.core.places import Place
 from gateway.core.routing import Route, select_route
 from gateway.core.shapes import NEW_VERSION, OLD_VERSION, Change, Shape
 from gateway.core.translate import Outgoing, translate
-from gateway.errors import GatewayError, Reason, Refused
+from gateway.errors import GatewayError, Reason, Refused, Unsendable
 from gateway.ports import Clock, Upstream, UpstreamAnswer, UpstreamRequest
 from gateway.slots import Slots
 from gateway.switchboard import Switchboard
 
 ERROR_BYTES_MAX = 1024 * 1024
 """Most that is kept of an error answer."""
+ERROR_SECONDS_MAX = 10.0
+"""Longest wait for the rest of an error answer: somebody else could be answering meanwhile."""
 PLACES_REMEMBERED_MAX = 1024
 """Distinct models, as clients spell them, whose upstreams' names for them are remembered."""
 _TRIED_ELSEWHERE = frozenset({408, 409, 429})
 _MAYBE_BILLED = frozenset({Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_BROKE})
+_SENT = _MAYBE_BILLED | {Reason.UPSTREAM_UNREACHABLE}
+_NOT_FOR_THIS_ONE = frozenset({Reason.CAPABILITY_MISSING, Reason.BODY_MALFORMED, Reason.BODY_TOO_LARGE})
+"""What keeps a request from an upstream though there is nothing wrong with it."""
 
 HoldAgain = Callable[[RequestContext], Awaitable[None]]
 
@@ -57,6 +63,7 @@ class Forwarding:
     board: Switchboard
     catalogue: Catalogue
     clock: Clock
+    error_seconds: float = ERROR_SECONDS_MAX
     _places: dict[tuple[str, str, str], tuple[Route, Mapping[str, Place]]] = field(
         default_factory=dict[tuple[str, str, str], tuple[Route, Mapping[str, Place]]]
     )
@@ -97,35 +104,41 @@ class Forwarding:
                 refusals.add_error(error)
                 continue
             if not _is_tried_elsewhere(answer.status):
-                session.upstreams[ctx.model] = upstream_id
+                if answer.status < 400:
+                    session.upstreams[ctx.model] = upstream_id
                 return answer
-            refusals.add_answer(await _kept(answer), ctx)
-        return self._give_up(ctx, refusals)
+            refusals.add_answer(await _kept(answer, self.error_seconds), ctx)
+        return self._give_up(ctx, refusals, all_asked=len(order) == len(ctx.route.upstreams))
 
     async def _try(self, ctx: RequestContext, upstream_id: str) -> UpstreamAnswer:
         """One attempt, with its outcome told to the board."""
         target, place = self.targets[upstream_id], ctx.places[upstream_id]
-        request = self._request(ctx, target, place)
+        request, changes = self._request(ctx, target, place)
         assert ctx.principal is not None
         if not await target.slots.take(ctx.principal.user, timeout_seconds=target.queue_seconds):
             raise GatewayError(Reason.OVERLOADED, f"upstream '{upstream_id}' has no free place; try again in a moment")
         try:
-            answer = await self._send(ctx, target, request)
+            answer = await self._send(ctx, target, request, changes=changes)
         except BaseException:
             target.slots.release()
             raise
-        ctx.upstream, ctx.upstream_model, ctx.shape = upstream_id, place.model, target.upstream.shape
         return _Placed(answer, target.slots)
 
-    async def _send(self, ctx: RequestContext, target: Target, request: UpstreamRequest) -> UpstreamAnswer:
+    async def _send(
+        self, ctx: RequestContext, target: Target, request: UpstreamRequest, *, changes: tuple[Change, ...]
+    ) -> UpstreamAnswer:
         upstream = target.upstream
         if not self.board.may_send(upstream.id):
             raise GatewayError(Reason.UPSTREAMS_DOWN, f"upstream '{upstream.id}' is cut out after failures")
-        ctx.dispatched, ctx.status = True, None
+        ctx.upstream, ctx.upstream_model, ctx.shape, ctx.bridged = upstream.id, request.model, upstream.shape, changes
+        ctx.dispatched, ctx.status, ctx.upstream_headers_seconds = True, None, None
         try:
             answer = await upstream.send(request)
         except GatewayError as error:
             ctx.dispatched = error.reason in _MAYBE_BILLED
+            if isinstance(error, Unsendable):
+                self.board.abandoned(upstream.id)
+                raise
             self.board.failed(upstream.id, status=None, retry_after_seconds=None, model=ctx.model)
             ctx.attempts.append(Attempt(upstream.id, None, error.reason))
             raise
@@ -143,12 +156,11 @@ class Forwarding:
         ctx.reason = Reason.UPSTREAM_REFUSED if answer.status >= 400 else None
         return answer
 
-    def _request(self, ctx: RequestContext, target: Target, place: Place) -> UpstreamRequest:
-        """The request as this upstream takes it. Raises `Refused(CAPABILITY_MISSING)`."""
+    def _request(self, ctx: RequestContext, target: Target, place: Place) -> tuple[UpstreamRequest, tuple[Change, ...]]:
+        """The request as this upstream takes it, and what it lost for that. Raises `Refused(CAPABILITY_MISSING)`."""
         assert ctx.ask is not None and ctx.dialect != "operator"
         source, shape = ctx.dialect, target.upstream.shape
         fitted = _fitted(ctx, source, target)
-        ctx.bridged = fitted.changes
         wire = translate(
             Outgoing(
                 operation=ctx.asked.operation,
@@ -159,11 +171,12 @@ class Forwarding:
                 version=fitted.version,
                 betas=fitted.betas,
                 headers=upstream_headers(ctx.headers.items()),
+                as_read=_is_as_read(ctx, fitted, place.model),
             ),
             source,
             shape,
         )
-        return UpstreamRequest(
+        request = UpstreamRequest(
             path=ctx.path if source == shape else "",
             headers=wire.headers,
             body=wire.body,
@@ -171,33 +184,38 @@ class Forwarding:
             stream=ctx.ask.stream,
             operation=ctx.asked.operation,
         )
+        return request, fitted.changes
 
     def _place(self, ctx: RequestContext, upstream_id: str) -> Place:
-        """A configured name comes first, then a cloud's id as its own client sent it, then the catalogue's."""
+        """A configured name comes first, then a cloud's id as its own client sent it, then the catalogue's.
+
+        A configured profile says where requests may run, so that a client's own does not replace it.
+        """
         assert ctx.ask is not None
         target = self.targets[upstream_id]
         upstream = target.upstream
-        name = target.models.get(ctx.model) or target.models.get(ctx.ask.model)
-        unaliased = ctx.model == self.catalogue.canonical(ctx.ask.model)
-        if name is None and unaliased and ctx.dialect == upstream.shape != "anthropic":
-            name = ctx.ask.model
+        name = target.models.get(ctx.model)
+        if name is None and ctx.model == self.catalogue.canonical(ctx.ask.model):
+            name = target.models.get(ctx.ask.model)
+            if name is None and target.profile is None and ctx.dialect == upstream.shape != "anthropic":
+                name = ctx.ask.model
         if name is None:
             name = self.catalogue.wire(ctx.model, backend=upstream.backend, profile=target.profile)
         return Place(upstream_id, upstream.backend, name, target.region, target.multiplier)
 
-    def _give_up(self, ctx: RequestContext, refusals: "_Refusals") -> UpstreamAnswer:
+    def _give_up(self, ctx: RequestContext, refusals: "_Refusals", *, all_asked: bool) -> UpstreamAnswer:
         """No upstream is left. After more than one attempt a client's own retries would only multiply ours."""
         ctx.gave_up = len(ctx.attempts) > 1
         if refusals.answer is not None and not refusals.maybe_billed:
-            ctx.upstream, ctx.status = refusals.upstream, refusals.answer.status
+            ctx.upstream, ctx.bridged, ctx.status = refusals.upstream, refusals.bridged, refusals.answer.status
+            ctx.upstream_model, ctx.shape = ctx.places[ctx.upstream].model, self.targets[ctx.upstream].upstream.shape
             ctx.reason = Reason.UPSTREAM_REFUSED
-            ctx.shape = self.targets[refusals.upstream].upstream.shape
             return refusals.answer
         error = refusals.error
         if ctx.attempts and error is not None:
-            ctx.upstream = ctx.attempts[-1].upstream
             raise Refused(error.reason, error.message, {SHOULD_RETRY_HEADER: "false"} if ctx.gave_up else {})
-        if error is not None and error.reason is not Reason.UPSTREAMS_DOWN:
+        is_for_nobody = error is not None and error.reason in _NOT_FOR_THIS_ONE
+        if error is not None and error.reason is not Reason.UPSTREAMS_DOWN and (all_asked or not is_for_nobody):
             raise error
         assert ctx.route is not None
         waits = str(self.board.retry_after_seconds(ctx.route.upstreams))
@@ -211,12 +229,14 @@ class _Refusals:
 
     answer: UpstreamAnswer | None = None
     upstream: str = ""
+    bridged: tuple[Change, ...] = ()
+    """Of `answer`."""
     error: GatewayError | None = None
     maybe_billed: bool = False
 
     def add_error(self, error: GatewayError) -> None:
-        """A failure that was sent outranks a reason for not sending."""
-        if self.error is None or error.reason in _MAYBE_BILLED or error.reason is Reason.UPSTREAM_UNREACHABLE:
+        """A failure that was sent outranks a reason for waiting, and that one what only keeps this request out."""
+        if self.error is None or self.error.reason in _NOT_FOR_THIS_ONE or error.reason in _SENT:
             self.error = error
         self.maybe_billed = error.reason in _MAYBE_BILLED
 
@@ -225,7 +245,7 @@ class _Refusals:
         self.maybe_billed = False
         assert ctx.upstream is not None
         if self.answer is None or self.answer.status != 429 or answer.status == 429:
-            self.answer, self.upstream = answer, ctx.upstream
+            self.answer, self.upstream, self.bridged = answer, ctx.upstream, ctx.bridged
 
 
 class _Placed:
@@ -266,15 +286,16 @@ class _Kept:
         """Nothing is open."""
 
 
-async def _kept(answer: UpstreamAnswer) -> _Kept:
+async def _kept(answer: UpstreamAnswer, seconds: float) -> _Kept:
     """What cannot be read of an error is not worth another error: the status says enough."""
     pieces: list[bytes] = []
     try:
-        async for piece in answer.chunks():
-            pieces.append(piece)
-            if sum(map(len, pieces)) > ERROR_BYTES_MAX:
-                break
-    except GatewayError:
+        async with asyncio.timeout(seconds):
+            async for piece in answer.chunks():
+                pieces.append(piece)
+                if sum(map(len, pieces)) > ERROR_BYTES_MAX:
+                    break
+    except (GatewayError, TimeoutError):
         pieces.clear()
     finally:
         await answer.close()
@@ -293,6 +314,14 @@ def _fitted(ctx: RequestContext, source: Shape, target: Target) -> Bridged:
         change = Change(VERSION_FEATURE, "downgraded")
         return Bridged(ctx.body, ctx.ask.spans, ctx.betas, OLD_VERSION, (change,))
     return bridge(Bridgeable(ctx.body, ctx.ask.spans, ctx.betas, ctx.version, ctx.model), support)
+
+
+def _is_as_read(ctx: RequestContext, fitted: Bridged, model: str) -> bool:
+    """Does it ask for what its own body and headers say, whatever its path says?"""
+    assert ctx.ask is not None
+    in_path = ctx.asked.model is not None or ctx.asked.stream is not None
+    same = model == ctx.ask.model and fitted.betas == ctx.betas and fitted.version == ctx.version
+    return same and not in_path
 
 
 def _is_tried_elsewhere(status: int) -> bool:

@@ -4,8 +4,9 @@ Adapters live in `upstreams/ policy/ identity/ stores/ telemetry/`; tests pass f
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from gateway.context import RequestContext
 from gateway.core.budgets import AccountView, Hold
@@ -104,8 +105,7 @@ class LineageStore(Protocol):
     def save_agent(self, record: AgentRecord) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct, frozen=True):
     """One request in its upstream's shape, headers already chosen.
 
     `path` (with its query string) is for Anthropic-shaped backends: as the client sent it, when its dialect has it.

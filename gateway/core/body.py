@@ -13,9 +13,15 @@ from gateway.core.spans import Edit, Malformed, Span, elements, members, typed
 
 DISTINCT_TOOL_LISTS_MAX = 64
 """Tool lists remembered by content: a client repeats the same one in every request of a conversation."""
+TOOL_LIST_REMEMBERED_BYTES_MAX = 1024 * 1024
+"""A longer list is read anew each time."""
+MODEL_CHARS_MAX = 2048
+"""Longest model id: an ARN at Bedrock. Ids are remembered in many places, so a client must not choose their size."""
 TAIL_TRIES_MAX = 32
 """Candidate starts tried when looking for the last messages from the end before the whole array is decoded."""
 
+_client_tool = re.compile(r"(?:bash|computer|memory|text_editor)_20\d{6}")
+"""Tools that the API defines and the client runs: decided when they are called, like the client's own."""
 _workspace = re.compile(rb'[Ww]orking directory: (/[^"\\]*)')
 
 
@@ -66,10 +72,15 @@ def peek(body: bytes, asked: Asked = Asked()) -> Ask:  # noqa: B008  # frozen
         raise Malformed("model", "is required: the id of the model to use")
     if not body.startswith(b"[", spans.get("messages", (len(body), 0))[0]):
         raise Malformed("messages", "is required: an array of messages")
-    tools, server_tools = _read_tools(_value(body, spans, "tools"))
+    if asked.model is not None and "model" in spans:
+        raise Malformed("model", "stands in the path already; leave it out of the body")
+    model: str = field("model", str) if asked.model is None else asked.model
+    if len(model) > MODEL_CHARS_MAX or ".." in model or not model.isprintable():
+        raise Malformed("model", f"must be at most {MODEL_CHARS_MAX} printable characters, without '..'")
+    tools, server_tools = _tools_of(_value(body, spans, "tools"))
     output_config = _checked(body, spans, "output_config", _OutputConfig)
     return Ask(
-        model=field("model", str) if asked.model is None else asked.model,
+        model=model,
         stream=bool(field("stream", bool | None)) if asked.stream is None else asked.stream,
         max_tokens=field("max_tokens", int | None),
         effort=output_config.effort if output_config else None,
@@ -95,9 +106,12 @@ def _checked(body: bytes, spans: dict[str, Span], name: str, kind: Any) -> Any:
     return typed(raw, kind, name)
 
 
-@lru_cache(maxsize=DISTINCT_TOOL_LISTS_MAX)
-def _read_tools(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _tools_of(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the client's tools and types of the upstream's own, of a raw `tools` value."""
+    return _read_tools(raw) if len(raw) > TOOL_LIST_REMEMBERED_BYTES_MAX else _remembered_tools(raw)
+
+
+def _read_tools(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if raw == b"null":
         return (), ()
     names: list[str] = []
@@ -108,11 +122,14 @@ def _read_tools(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
         tool = typed(raw[start:end], _Tool, place)
         if tool.name == DENIED_TOOL:
             raise Malformed(f"{place}.name", f"'{DENIED_TOOL}' is reserved for denied calls; rename the tool")
-        if tool.type is not None and tool.type != "custom":
+        if tool.type is not None and tool.type != "custom" and not _client_tool.fullmatch(tool.type):
             types.append(tool.type)
         if tool.name is not None:
             names.append(tool.name)
     return tuple(names), tuple(types)
+
+
+_remembered_tools = lru_cache(maxsize=DISTINCT_TOOL_LISTS_MAX)(_read_tools)
 
 
 def _read_servers(raw: bytes) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 from gateway.core.pricing import format_usd
 from gateway.core.windows import WINDOWS, Window
 
@@ -42,8 +44,7 @@ class Limits:
         return tuple(account for account in self._rows if account == "org" or ":" in account)
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True):
     """Money held for one request: `strict` is its worst case, `expected` the learned estimate."""
 
     id: str

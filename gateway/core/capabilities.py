@@ -39,17 +39,20 @@ class Capabilities:
     ) -> Support:
         """What an upstream of `backend` takes, where its own `cells` (by feature) and `betas` (by name) come first.
 
-        Betas that no feature names pass on the Anthropic shape and are left out on the others.
+        Betas that no feature names pass on the Anthropic shape and are left out on the others. A backend of that shape
+        lacks nothing if the table does not name it.
 
         Raises:
-            ValueError: the table knows no such backend or feature.
+            ValueError: the table knows no such feature, or no such backend of another shape.
         """
-        if backend not in self.backends:
+        if backend not in self.backends and shape != "anthropic":
             raise ValueError(f"the capability table knows no backend {backend!r}")
         if unknown := sorted(cells.keys() - {feature.id for feature in self.features}):
             raise ValueError(f"the capability table knows no feature {unknown[0]!r}")
+        known = backend in self.backends
+        named: Mapping[str, Cell] = cells if known else {feature.id: True for feature in self.features} | dict(cells)
         own = tuple(
-            replace(feature, cells={**feature.cells, backend: cells[feature.id]}) if feature.id in cells else feature
+            replace(feature, cells={**feature.cells, backend: named[feature.id]}) if feature.id in named else feature
             for feature in self.features
         )
         return Support(backend, own, passes_unlisted=shape == "anthropic", betas=betas)

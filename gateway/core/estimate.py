@@ -9,7 +9,9 @@ default geography is `us` pays 1.1 of what a request that does not say so is hel
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import msgspec
 
 from gateway.core.body import Ask
 from gateway.core.content import measure_content
@@ -44,8 +46,7 @@ _unshown_keys = frozenset({"thread", "container", "fallbacks", "compaction", "mc
 """Fields by which the upstream reads more than the body, or reads it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(msgspec.Struct, frozen=True):
     """What of a request its cost depends on."""
 
     body_bytes: int
@@ -73,7 +74,7 @@ def shape_of(ask: Ask, body: bytes, *, max_tokens: int | None = None) -> Shape:
 def bounded(shape: Shape, messages: bytes | memoryview) -> Shape:
     """`shape` with what only a look at every message finds; a strict estimate needs it."""
     content = measure_content(messages)
-    return replace(shape, images=content.images, unbounded=shape.unbounded or content.unbounded)
+    return msgspec.structs.replace(shape, images=content.images, unbounded=shape.unbounded or content.unbounded)
 
 
 def _compacts(ask: Ask, body: bytes) -> bool:

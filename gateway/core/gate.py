@@ -9,6 +9,7 @@ thinking pass at once. Rules, all failing closed:
     content_block_delta  of the held block: held;  text, thinking: pass;  of an open block: pass; else broken
     content_block_stop   of the held block: decided now;  of an open block: passes;             else broken
     message_delta, message_stop                     pass; while a block is held                      broken
+    error                passes; written anew when it names the operator's account or is in a cloud's own shape
     any other event      passes
     a repeated key, a key in other case, a name and a type that disagree, JSON we cannot read         broken
     stream ends          what is held is dropped
@@ -39,6 +40,8 @@ from gateway.core.calls import (
     rewrite_message,
 )
 from gateway.core.denial import Denial, denial_text, denied_input
+from gateway.core.errorbody import is_clean
+from gateway.core.faults import read_fault
 from gateway.core.messages import Tap
 from gateway.core.spans import members, splice
 from gateway.core.sse import Frame, Framing, InputRun, TextRun
@@ -264,6 +267,8 @@ class StreamGate:
     def _judge(self, frame: Frame) -> bytes | HeldCall | None:
         """What becomes of one event: its bytes to pass, a call to decide, or None while held."""
         kind, event = read_event(frame)
+        if not kind and "error" in event:
+            kind = "error"
         self._tap.observe(kind, event)
         match kind:
             case "content_block_delta":
@@ -280,8 +285,7 @@ class StreamGate:
                 self._ended = self._ended or kind == "message_stop"
                 return frame.raw if kind == "message_stop" else self._conclude(frame, event)
             case "error":
-                self._ended = True
-                return frame.raw
+                return self._fail(frame, event)
             case _:
                 return frame.raw
 
@@ -343,6 +347,15 @@ class StreamGate:
             raise broke("ended a content block that is not open")
         self._visible_shown += kind in _VISIBLE
         return frame.raw
+
+    def _fail(self, frame: Frame, event: JsonObject) -> bytes:
+        """The upstream's last words: as they came, or as the event that says the same without naming an account."""
+        self._ended = True
+        spelt_as_known = event.get("type") == "error" or "error" not in event
+        if spelt_as_known and is_clean(frame.data):
+            return frame.raw
+        fault = read_fault("anthropic", 200, (), frame.data)
+        return self._framing.encode("error", error_envelope(fault.error_type, fault.message))
 
     def _conclude(self, frame: Frame, event: JsonObject) -> bytes:
         """A message that is left without its tool calls did not stop for them: clients would ask again for ever."""

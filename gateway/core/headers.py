@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from gateway.contract import OWN_HEADER_PREFIX, REQUEST_ID_HEADER
+from gateway.core.redaction import redact
 from gateway.core.shapes import Shape
 
 HOP_BY_HOP = frozenset(
@@ -29,10 +30,25 @@ _NOT_UPSTREAM = HOP_BY_HOP | {
     "api-key",
     "cookie",
     "accept-encoding",
+    "x-amzn-bedrock-service-tier",
+    "x-amzn-bedrock-performanceconfig-latency",
+    "x-vertex-ai-llm-request-type",
+    "x-vertex-ai-llm-shared-request-type",
 }
+"""The last four choose what a request costs, which the price table does not know; an operator may configure them."""
 _REQUEST_IDS = (REQUEST_ID_HEADER, "x-amzn-requestid", "apim-request-id", "x-request-id")
 _UNIVERSAL = ("anthropic-", "retry-after", "x-should-retry", "date")
-_NOT_DOWNSTREAM = HOP_BY_HOP | {"content-length", "set-cookie"}
+_NOT_DOWNSTREAM = HOP_BY_HOP | {
+    "content-length",
+    "set-cookie",
+    "alt-svc",
+    "location",
+    "server",
+    "strict-transport-security",
+    "via",
+    "www-authenticate",
+}
+"""Framing, and what speaks of the upstream's own address or credential."""
 
 
 def upstream_headers(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -52,8 +68,17 @@ def upstream_headers(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def downstream_headers(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The upstream's headers as the client gets them: all but hop-by-hop, length and cookies."""
-    return [(name, value) for name, value in pairs if name.lower() not in _NOT_DOWNSTREAM]
+    """The upstream's headers as the client gets them: all but hop-by-hop, length, cookies and its own address."""
+    return [
+        (name, value)
+        for name, value in pairs
+        if (lower := name.lower()) not in _NOT_DOWNSTREAM and not lower.startswith(OWN_HEADER_PREFIX)
+    ]
+
+
+def clean_headers(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without those that name the operator's account, project or machines."""
+    return [(name, value) for name, value in pairs if redact(value) is value]
 
 
 def translated_headers(pairs: Sequence[tuple[str, str]], dialect: Shape, *, stream: bool) -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """Loops and error streaks, read off the conversation a request carries. Stateless: the history is the evidence."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,8 +11,7 @@ STREAK_MAX = 1_000
 """Longest streak that is counted; a fuse is set far below."""
 
 
-@dataclass(frozen=True, slots=True)
-class Streaks:
+class Streaks(msgspec.Struct, frozen=True):
     """How the latest part of a conversation repeats itself."""
 
     identical_tool_calls: int

@@ -52,6 +52,9 @@ class _Reported(_IterationUsage, frozen=True):
     fallback_credit: Any = None
 
 
+_NOTHING = _Reported()
+
+
 class _Counted(msgspec.Struct, frozen=True):
     """What Bedrock counted. Its counts of the cache may be left out, and are then those of the message."""
 
@@ -68,8 +71,6 @@ class WholeMessage(msgspec.Struct, frozen=True):
     model: str | None
     stop_reason: str | None
     usage: Usage
-    tool_uses: tuple[tuple[str, str], ...]
-    """(id, tool name) of each tool_use block."""
     upstream_tools: tuple[tuple[str, str], ...]
     blocks: dict[str, int]
     output_chars: int
@@ -87,13 +88,13 @@ class Tap:
         self.model: str | None = None
         self.stop_reason: str | None = None
         self.error: tuple[str, str] | None = None
-        """Type and message of an `error` event."""
+        """Type (or a cloud's word for it) and message of an `error` event."""
         self.blocks: Counter[str] = Counter()
         """Content blocks begun, by type."""
         self.upstream_tools: list[tuple[str, str]] = []
         """(block type, tool name) of calls that the upstream runs itself."""
         self.output_chars = 0
-        self._reported = _Reported()
+        self._reported = _NOTHING
         self._counted: _Counted | None = None
         self._readable = True
         self._final = False
@@ -159,11 +160,6 @@ class Tap:
             final=(self._final or counted is not None) and self._readable,
         )
 
-    @property
-    def usage_disagrees(self) -> bool:
-        """The output that the message reported at its end is not what Bedrock counted."""
-        return self._final and self._counted is not None and self._counted.output != self._reported.output_tokens
-
     def floor_usage(self, input_tokens_estimate: int) -> Usage:
         """The least that was used, for a response whose final usage never came: what was reported or seen, if more."""
         usage = self.usage()
@@ -201,6 +197,9 @@ class Tap:
         except (msgspec.MsgspecError, RecursionError):
             self._readable = False
             return
+        if self._reported is _NOTHING:
+            self._reported = later
+            return
         fields = {name: value for name in _Reported.__struct_fields__ if (value := getattr(later, name)) is not None}
         self._reported = msgspec.structs.replace(self._reported, **fields)
 
@@ -219,13 +218,11 @@ def parse_message(body: bytes) -> WholeMessage:
     for block in blocks:
         tap.observe("content_block_start", {"content_block": block})
         tap.observe("content_block_delta", {"delta": block})
-    calls = [block for block in blocks if block.get("type") == "tool_use"]
     return WholeMessage(
         id=tap.message_id,
         model=tap.model,
         stop_reason=tap.stop_reason,
         usage=tap.usage(),
-        tool_uses=tuple((str(call.get("id")), str(call.get("name"))) for call in calls),
         upstream_tools=tuple(tap.upstream_tools),
         blocks=dict(tap.blocks),
         output_chars=tap.output_chars,
@@ -266,7 +263,8 @@ def _redeemed(fallback_credit: object) -> bool:
 
 def _read_error(error: object) -> tuple[str, str]:
     found = _object(error)
-    return _string(found.get("type")) or "", (_string(found.get("message")) or "")[:ERROR_CHARS_MAX]
+    kind = _string(found.get("type")) or _string(found.get("status"))
+    return kind or "", (_string(found.get("message")) or "")[:ERROR_CHARS_MAX]
 
 
 def _object(value: object) -> JsonObject:

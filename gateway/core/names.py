@@ -16,6 +16,8 @@ FIRST_PARTY_BACKENDS = frozenset({"anthropic", "aws", "simulated"})
 GLOBAL = "global"
 """Profile of Bedrock and location of Vertex whose requests may run anywhere, at the list price."""
 _GOVCLOUD = "us-gov"
+_BEDROCK_MARK = "anthropic."
+"""Every id that Bedrock spells has it."""
 
 _telling_arn = re.compile(r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:[0-9]*:(?:inference-profile|foundation-model)/(.+)")
 """Other resources are named by their owner, or opaque: what they hold cannot be told."""
@@ -42,7 +44,7 @@ class Catalogue:
 
     def canonical(self, model: str) -> str:
         """The Claude API's id of a model that is spelled as a cloud does; any other id, or an unknown one, as it is."""
-        spelled_for_a_cloud = "@" in model or _told(model) is not None
+        spelled_for_a_cloud = "@" in model or (_BEDROCK_MARK in model and _told(model) is not None)
         return (self.known(model) or model) if spelled_for_a_cloud else model
 
     def known(self, model: str) -> str | None:

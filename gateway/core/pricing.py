@@ -37,6 +37,8 @@ def terms_for(backend: str, wire_model: str, region: str | None, configured: int
     """
     if configured is not None:
         return Terms(backend, configured)
+    if backend == LIST_PRICE.backend:
+        return LIST_PRICE
     if govcloud(backend, wire_model, region):
         return Terms(backend, price.govcloud)
     return Terms(backend, price.regional if regional(backend, wire_model, region) else UNIT)

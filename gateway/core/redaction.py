@@ -30,7 +30,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (_ascii(r"projects(?:/|%2f)[\w.:@%-]+"), "projects/[project]"),
     (_ascii(r"project(?:[_ ](?:number|id))?(?:\s?[=:]\s?|\s)[\"'`]?(?:\d+|[a-z][a-z0-9]*-[a-z0-9-]+)"), "[project]"),
     (_ascii(_LABELS + rf"(?:{_CLOUD_SUFFIX}|privatelink(?:\.[\w-]+)*|{_PRIVATE_SUFFIX})"), "[host]"),
-    (_ascii(rf"(?<!\d)(?<!\d\.){_PRIVATE_NET}\.\d{{1,3}}\.\d{{1,3}}(?![\d.]*\d)"), "[host]"),
+    (_ascii(rf"(?<!\d)(?<!\d\.){_PRIVATE_NET}\.\d{{1,3}}\.\d{{1,3}}(?!\.*\d)"), "[host]"),
     (_ascii(r"(?<!\d)(?<![0-9a-f]{4}-)\d{12}(?!\d)"), "[account]"),
 )
 

@@ -9,7 +9,7 @@ Bedrock's CountTokens wraps an InvokeModel body: `Outgoing.body` is always the i
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.core.headers import first
+from gateway.core.parts import cut_members
 from gateway.core.shapes import OLD_VERSION, Operation, Shape
 from gateway.core.spans import Edit, Malformed, Span, members, splice, typed
 from gateway.errors import GatewayError, Reason
@@ -103,8 +104,7 @@ class Wire(msgspec.Struct, frozen=True):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(msgspec.Struct, frozen=True):
     """A bridged request, its body still in the client's dialect."""
 
     operation: Operation
@@ -119,6 +119,8 @@ class Outgoing:
     betas: tuple[str, ...]
     headers: Sequence[tuple[str, str]]
     """The client's, already through `core.headers.upstream_headers`."""
+    as_read: bool = False
+    """Model, stream, version and betas are those that were read from body and headers: none need be looked at again."""
 
 
 def read_betas(dialect: Shape, headers: Mapping[str, str], body: bytes, spans: Mapping[str, Span]) -> tuple[str, ...]:
@@ -131,20 +133,22 @@ def read_betas(dialect: Shape, headers: Mapping[str, str], body: bytes, spans: M
 
 def read_version(dialect: Shape, headers: Mapping[str, str], body: bytes, spans: Mapping[str, Span]) -> str:
     """The API version asked for, as the Claude API writes it; the old one when none is named. Raises Malformed."""
-    return _version(dialect, headers.items(), body, spans)
+    return _version(dialect, headers.get(_VERSION_HEADER), body, spans)
 
 
 def translate(outgoing: Outgoing, source: Shape, target: Shape) -> Wire:
     """The request of a `source` client as a `target` upstream takes it; the very same body when nothing differs."""
+    kept = _kept_headers(outgoing, source, target)
+    if source == target and outgoing.as_read:
+        return Wire(kept, _enclosed(outgoing.body, outgoing.operation, target))
     form = _FORMS[target]
     settled = _settled(outgoing, source) if source == target else frozenset[str]()
     wanted = dict(_moves(outgoing, form, settled))
     if outgoing.operation == "count_tokens":
         wanted |= _count_moves(outgoing.spans, source, target)
     body = _edited(outgoing.body, outgoing.spans, wanted)
-    if target == "bedrock" and outgoing.operation == "count_tokens":
-        body = b'{"input":{"invokeModel":{"body":"%b"}}}' % base64.b64encode(body)
-    return Wire(_with_moved(_kept_headers(outgoing, source, target), outgoing, form, settled), body)
+    kept = _with_moved(kept, outgoing, form, settled)
+    return Wire(kept, _enclosed(body, outgoing.operation, target))
 
 
 def unwrap_count(body: bytes) -> bytes:
@@ -191,11 +195,9 @@ def _listed(value: str) -> tuple[str, ...]:
     return tuple(name for part in _checked(value, _BETAS_HEADER).split(",") if (name := part.strip()))
 
 
-def _version(shape: Shape, headers: Iterable[tuple[str, str]], body: bytes, spans: Mapping[str, Span]) -> str:
-    if _FORMS[shape].version == "body":
-        found = _read(body, spans, _VERSION_MEMBER, str | None)
-    else:
-        found = first(headers, _VERSION_HEADER)
+def _version(shape: Shape, in_header: str | None, body: bytes, spans: Mapping[str, Span]) -> str:
+    in_body = _FORMS[shape].version == "body"
+    found = _read(body, spans, _VERSION_MEMBER, str | None) if in_body else in_header
     return OLD_VERSION if found is None or found in _OLD_SPELLINGS else _checked(found, _VERSION_HEADER)
 
 
@@ -206,6 +208,13 @@ def _checked(value: str, place: str) -> str:
     return value
 
 
+def _enclosed(body: bytes, operation: Operation, target: Shape) -> bytes:
+    """The body in what Bedrock's CountTokens puts around it."""
+    if target != "bedrock" or operation != "count_tokens":
+        return body
+    return b'{"input":{"invokeModel":{"body":"%b"}}}' % base64.b64encode(body)
+
+
 def _settled(outgoing: Outgoing, shape: Shape) -> frozenset[str]:
     """Which of the four already stand in a request of this shape as they are to go out."""
     form, body, spans = _FORMS[shape], outgoing.body, outgoing.spans
@@ -213,7 +222,7 @@ def _settled(outgoing: Outgoing, shape: Shape) -> frozenset[str]:
     settled = {
         "model": outgoing.operation not in form.model or _read(body, spans, "model", str | None) == outgoing.model,
         "stream": not told or bool(_read(body, spans, "stream", bool | None)) == outgoing.stream,
-        "version": _version(shape, outgoing.headers, body, spans) == outgoing.version,
+        "version": _version(shape, first(outgoing.headers, _VERSION_HEADER), body, spans) == outgoing.version,
         "betas": _betas(shape, outgoing.headers, body, spans) == outgoing.betas,
     }
     return frozenset(name for name, is_settled in settled.items() if is_settled)
@@ -248,6 +257,7 @@ def _edited(body: bytes, spans: Mapping[str, Span], wanted: Mapping[str, bytes |
     edits: list[Edit] = []
     added: list[bytes] = []
     removed: set[str] = set()
+    opening = body.index(b"{") + 1
     for name, value in wanted.items():
         if name not in spans:
             if value is not None:
@@ -257,28 +267,11 @@ def _edited(body: bytes, spans: Mapping[str, Span], wanted: Mapping[str, bytes |
         elif _read(body, spans, name, Any) != msgspec.json.decode(value):
             edits.append((*spans[name], value))
     if removed:
-        edits += _removals(body, spans, removed)
+        edits += cut_members(body, opening, spans, removed)
     if added:
-        opening = body.index(b"{") + 1
         comma = b"," if len(spans) > len(removed) else b""
         edits.append((opening, opening, b",".join(added) + comma))
     return splice(body, edits) if edits else body
-
-
-def _removals(body: bytes, spans: Mapping[str, Span], removed: Set[str]) -> list[Edit]:
-    """Cuts of whole members with one comma each. Between a value and the next key stand only space and a comma."""
-    edits: list[Edit] = []
-    cut: Span | None = None
-    position = body.index(b"{") + 1
-    for name, (_, end) in sorted(spans.items(), key=lambda member: member[1]):
-        key = body.index(b'"', position)
-        if name in removed:
-            cut = cut or (position, key)
-        elif cut is not None:
-            edits.append((cut[1], key, b""))
-            cut = None
-        position = end
-    return [*edits, (cut[0], position, b"")] if cut is not None else edits
 
 
 def _kept_headers(outgoing: Outgoing, source: Shape, target: Shape) -> Pairs:

@@ -11,6 +11,7 @@ from gateway.upstreams.http import AWS_PREFIX, Endpoint, HttpUpstream, Poster, c
 from gateway.upstreams.libraries import library_of
 
 SERVICE = "bedrock"
+BODY_BYTES_MAX = 20 * 1024 * 1024
 
 _PROFILE_OF = re.compile(r"^(?:arn:[^/]*:inference-profile/)?[a-z]+(?:-[a-z]+)*\.(?=anthropic\.)")
 
@@ -36,7 +37,7 @@ def build_endpoint(config: UpstreamConfig, session: aiohttp.ClientSession) -> En
 
 def build_with(config: UpstreamConfig, poster: Poster) -> HttpUpstream:
     """The upstream around a way to show its credential."""
-    return HttpUpstream(config.id, "bedrock", "bedrock", path_of=path_of, poster=poster)
+    return HttpUpstream(config.id, "bedrock", "bedrock", path_of=path_of, poster=poster, body_bytes_max=BODY_BYTES_MAX)
 
 
 def path_of(request: UpstreamRequest) -> str:

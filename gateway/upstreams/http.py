@@ -16,9 +16,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.config import Secret, UpstreamConfig
-from gateway.contract import COUNT_TOKENS_PATH, MESSAGES_PATH
+from gateway.contract import BODY_BYTES_MAX, COUNT_TOKENS_PATH, MESSAGES_PATH
 from gateway.core.shapes import Shape
-from gateway.errors import GatewayError, Reason
+from gateway.errors import GatewayError, Reason, Unsendable
 from gateway.ports import UpstreamRequest
 
 CONNECT_TIMEOUT_SECONDS = 10.0
@@ -194,6 +194,8 @@ class Endpoint:
     def url(self, path: str) -> URL:
         """The address of an encoded path, with no character of either changed. Raises `GatewayError`."""
         try:
+            if not path.startswith("/"):
+                raise ValueError("a path without its slash would lengthen the host")
             return URL(self._base + path, encoded=True)
         except ValueError as error:
             raise _send_failure(self.id, error) from error
@@ -224,9 +226,17 @@ class HttpUpstream:
     path_of: Callable[[UpstreamRequest], str]
     """Encoded path and query of a request, below the base address."""
     poster: Poster
+    body_bytes_max: int = BODY_BYTES_MAX
+    """Past it some backends break the upload off, which would look like their failure."""
 
     async def send(self, request: UpstreamRequest) -> HttpAnswer:
-        """Post the request; returns when the answer's headers are here. Raises as `Endpoint.exchange` does."""
+        """Post the request; returns when the answer's headers are here.
+
+        Raises as `Endpoint.exchange` does, and `Unsendable(BODY_TOO_LARGE)`.
+        """
+        if len(request.body) > self.body_bytes_max:
+            message = f"the body is larger than the {self.body_bytes_max} bytes that upstream '{self.id}' takes"
+            raise Unsendable(Reason.BODY_TOO_LARGE, message)
         return await self.poster.post(self.path_of(request), request)
 
     async def close(self) -> None:
@@ -255,9 +265,9 @@ def _send_failure(upstream_id: str, error: Exception) -> GatewayError:
     )
 
 
-def unwritable(upstream_id: str, error: Exception) -> GatewayError:
+def unwritable(upstream_id: str, error: Exception) -> Unsendable:
     """The failure of a request that has no form on the wire."""
-    return GatewayError(
+    return Unsendable(
         Reason.UPSTREAM_UNREACHABLE,
         f"A request for upstream '{upstream_id}' could not be written ({type(error).__name__}); check its base_url "
         "and the headers it is given.",

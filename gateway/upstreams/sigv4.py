@@ -7,6 +7,7 @@ that a proxy on the way may touch the others. botocore has no types, hence the f
 
 import asyncio
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from botocore.auth import SigV4Auth
@@ -44,8 +45,9 @@ def fetch_from(load: Callable[[], Credentials | None]) -> Callable[[bool], Lease
         if loaded is None:
             raise NoCredentialsError()
         frozen: ReadOnlyCredentials = loaded.get_frozen_credentials()
+        # Of a copy: the chain puts the next credentials, and their end, into the object that it gave.
         # Only those that end can say when.
-        return Lease(frozen, getattr(loaded, "refresh_needed", _never))
+        return Lease(frozen, getattr(copy(loaded), "refresh_needed", _never))
 
     return fetch
 

@@ -17,6 +17,7 @@ from gateway.upstreams.libraries import library_of
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 MULTI_REGIONS = ("us", "eu")
+BODY_BYTES_MAX = 30 * 1024 * 1024
 FOREIGN_PREFIX = "x-goog-"
 """A client does not choose whose quota a request of ours is counted on."""
 CHECK = "the Google credentials of the gateway (GOOGLE_APPLICATION_CREDENTIALS or the service account it runs as)"
@@ -59,7 +60,9 @@ def build_endpoint(config: UpstreamConfig, session: aiohttp.ClientSession) -> En
 def build_with(config: UpstreamConfig, poster: Poster) -> HttpUpstream:
     """The upstream around a way to show its credential."""
     prefix = f"/v1/projects/{config.project}/locations/{config.region}/publishers/anthropic/models/"
-    return HttpUpstream(config.id, "vertex", "vertex", path_of=partial(path_of, prefix), poster=poster)
+    return HttpUpstream(
+        config.id, "vertex", "vertex", path_of=partial(path_of, prefix), poster=poster, body_bytes_max=BODY_BYTES_MAX
+    )
 
 
 def host_of(region: str) -> str:

@@ -22,7 +22,6 @@ from gateway.contract import (
     FOUNDRY_PREFIX,
     INFERENCE_PROFILES_PATH,
     REQUEST_ID_HEADER,
-    TAG_PREFIX,
     VERTEX_PREFIXES,
 )
 from gateway.errors import GatewayError, Reason
@@ -42,7 +41,7 @@ _DIALECTS: tuple[tuple[str, Dialect], ...] = (
     (INFERENCE_PROFILES_PATH, "bedrock"),
     *((prefix, "vertex") for prefix in VERTEX_PREFIXES),
 )
-
+_OTHER_PREFIXES = tuple(prefix for prefix, _ in _DIALECTS)
 _SIGNED = "AWS4-HMAC-SHA256"
 
 _log = logging.getLogger(__name__)
@@ -85,6 +84,7 @@ def build_context(clock: Clock, records: Recorder) -> Middleware:
 
 async def _answered(request: web.Request, ctx: RequestContext, handler: Handler) -> web.StreamResponse:
     try:
+        _require_plain_path(request, ctx)
         response = await handler(request)
     except GatewayError as error:
         return _refusal(request, ctx, error)
@@ -178,11 +178,17 @@ def decision_ids() -> Iterator[str]:
     return (f"dec_{process}{number:08x}" for number in count(1))
 
 
+def _require_plain_path(request: web.Request, ctx: RequestContext) -> None:
+    """Escapes stand in names alone: the route was found by the decoded path, dialect and upstream path are not."""
+    if ctx.dialect == "anthropic" and "%" in request.rel_url.raw_path:
+        raise GatewayError(Reason.NOT_FOUND, "the path holds an escape where none belongs; write it plainly")
+
+
 def _new_context(request: web.Request, clock: Clock, decision_id: str) -> RequestContext:
     path = request.rel_url.raw_path_qs
     tag = request.match_info.get("tag")
     if tag is not None:
-        path = path[len(TAG_PREFIX) + len(tag) :]
+        path = "/" + path.split("/", 3)[3]  # by its slashes: a tag with escapes is longer than it reads
     if path.startswith(FOUNDRY_PREFIX + "/"):
         path = path[len(FOUNDRY_PREFIX) :]
     client = _client.match(request.headers.get("user-agent", ""))
@@ -201,10 +207,9 @@ def _new_context(request: web.Request, clock: Clock, decision_id: str) -> Reques
 
 
 def _dialect(path: str) -> Dialect:
-    for prefix, dialect in _DIALECTS:
-        if path.startswith(prefix):
-            return dialect
-    return "anthropic"
+    if not path.startswith(_OTHER_PREFIXES):
+        return "anthropic"
+    return next(dialect for prefix, dialect in _DIALECTS if path.startswith(prefix))
 
 
 def _from_http(error: web.HTTPException, request: web.Request) -> GatewayError:

@@ -14,7 +14,6 @@ from aiohttp import web
 
 from gateway.context import RequestContext
 from gateway.contract import (
-    BODY_BYTES_MAX,
     BRIDGED_HEADER,
     DECISION_HEADER,
     DENIAL_FORM_HEADER,
@@ -27,7 +26,7 @@ from gateway.core.denial import Denial
 from gateway.core.eventstream import build_framing, ping
 from gateway.core.faults import Fault, embedded_fault, passes, read_fault
 from gateway.core.gate import DenialForm, HeldCall, StreamGate, gate_message, rewrite_message
-from gateway.core.headers import downstream_headers, first, request_id_of, translated_headers
+from gateway.core.headers import clean_headers, downstream_headers, first, request_id_of, translated_headers
 from gateway.core.messages import Tap, parse_message
 from gateway.core.translate import translate_count
 from gateway.errors import GatewayError, Reason
@@ -37,16 +36,23 @@ from gateway.toolcalls import ToolCalls
 from gateway.web.answers import fault_response
 from gateway.web.middlewares import BEGUN
 from gateway.web.outlet import Outlet, Pings
+from gateway.web.received import (
+    STREAM_TYPES,
+    read,
+    read_error,
+    require_form,
+    require_framing,
+    require_message,
+    require_object,
+    require_plain,
+)
 
 R = TypeVar("R", bound=web.StreamResponse)
 
-MESSAGE_BYTES_MAX = BODY_BYTES_MAX
-"""Longest answer to a `stream: false` request: it must be whole before its tool calls are decided."""
 DRAINS_MAX = 64
 """Answers read to their usage after the client left, at once; above it the floor estimate is billed."""
 DRAIN_SECONDS = 120.0
 """Longest time one of them is read."""
-STREAM_TYPES = ("text/event-stream", "application/vnd.amazon.eventstream")
 LOGGED_BYTES_MAX = 1000
 """Most of an upstream's error that is written to the log."""
 _log = logging.getLogger(__name__)
@@ -72,11 +78,14 @@ class Relay:
         try:
             if answer.status >= 400:
                 return await self._error(ctx, answer)
-            _require_plain(answer)
+            require_plain(answer)
             tap = ctx.tap = Tap()
-            if (first(answer.headers, "content-type") or "").lower().startswith(STREAM_TYPES):
-                return await self._stream(request, ctx, answer, tap)
-            return await self._message(ctx, answer, tap)
+            kind = (first(answer.headers, "content-type") or "").lower()
+            if not kind.startswith(STREAM_TYPES):
+                return await self._message(ctx, answer, tap)
+            require_form(ctx, stream=True)
+            require_framing(ctx, kind)
+            return await self._stream(request, ctx, answer, tap)
         finally:
             if ctx.drain is None:
                 await answer.close()
@@ -87,18 +96,20 @@ class Relay:
         try:
             if answer.status >= 400:
                 return await self._error(ctx, answer)
-            body = await _read(answer)
-            if ctx.shape != ctx.dialect:
-                _require_plain(answer)
-                body = translate_count(body, ctx.shape, ctx.dialect)
-            return self._whole(ctx, answer, body)
+            require_plain(answer)
+            body = await read(answer)
+            fault = embedded_fault(ctx.shape, body)
+            if fault is not None:
+                return self._fault(ctx, answer, fault, body)
+            require_object(body)
+            return self._whole(ctx, answer, translate_count(body, ctx.shape, ctx.dialect))
         finally:
             await answer.close()
 
     async def _error(self, ctx: RequestContext, answer: UpstreamAnswer) -> web.Response:
         """As it came when the client can read it so and it tells nothing of the operator's account; else translated."""
         assert ctx.dialect != "operator"
-        body = await _read(answer)
+        body = await read_error(answer)
         plain = first(answer.headers, "content-encoding") is None
         if plain and passes(ctx.dialect, ctx.shape, body, status=answer.status):
             return self._whole(ctx, answer, body)
@@ -107,6 +118,7 @@ class Relay:
     def _fault(self, ctx: RequestContext, answer: UpstreamAnswer, fault: Fault, body: bytes) -> web.Response:
         """An error in other words; the upstream's own, which may name the operator's account, are for the log."""
         assert ctx.dialect != "operator"
+        ctx.status, ctx.reason = fault.status, Reason.UPSTREAM_REFUSED
         said = body[:LOGGED_BYTES_MAX].decode(errors="replace")
         _log.warning("request %s: upstream %s answered %s: %s", ctx.id, ctx.upstream, answer.status, said)
         ctx.message = fault.message
@@ -115,13 +127,14 @@ class Relay:
         return _with_own_headers(response, ctx)
 
     async def _message(self, ctx: RequestContext, answer: UpstreamAnswer, tap: Tap) -> web.Response:
-        body = await _read(answer)
+        body = await read(answer)
         fault = embedded_fault(ctx.shape, body)
         if fault is not None:
-            ctx.status, ctx.reason = fault.status, Reason.UPSTREAM_REFUSED
             return self._fault(ctx, answer, fault, body)
-        _require_object(body)
-        tap.observe_message(parse_message(body))
+        message = parse_message(body)
+        require_message(message)
+        tap.observe_message(message)
+        require_form(ctx, stream=False)
         denials: dict[str, Denial] = {}
         for call in gate_message(body):
             denial = await self._tool_calls.decide(ctx, call)
@@ -150,6 +163,9 @@ class Relay:
             request[BEGUN] = response
             await stream.run(ctx, self._tool_calls)
             await response.write_eof()
+            if tap.error is not None:
+                ctx.reason = Reason.UPSTREAM_BROKE
+                ctx.message = "the upstream ended its answer with an error ({}: {})".format(*tap.error)
         except GatewayError as error:
             await _break_off(request, response, stream, error)
             ctx.reason, ctx.message = error.reason, error.message
@@ -239,31 +255,6 @@ class _Stream:
                 self.gate.deny(piece, _UNHEARD)
 
 
-async def _read(answer: UpstreamAnswer) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    async for chunk in answer.chunks():
-        size += len(chunk)
-        if size > MESSAGE_BYTES_MAX:
-            raise GatewayError(Reason.UPSTREAM_BROKE, f"the upstream's answer is larger than {MESSAGE_BYTES_MAX} bytes")
-        pieces.append(chunk)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _require_plain(answer: UpstreamAnswer) -> None:
-    """A compressed answer cannot be gated, and was not asked for: it is refused rather than passed unseen."""
-    coding = first(answer.headers, "content-encoding")
-    if coding is not None and coding.lower() != "identity":
-        message = f"the upstream sent a '{coding}' body though none was asked for; it cannot be checked"
-        raise GatewayError(Reason.UPSTREAM_BROKE, message)
-
-
-def _require_object(body: bytes) -> None:
-    """A success that is no JSON object is a page of something in between, and no message."""
-    if not body.lstrip(b" \t\r\n").startswith(b"{"):
-        raise GatewayError(Reason.UPSTREAM_BROKE, "the upstream answered a success that is no message; try again")
-
-
 async def _break_off(
     request: web.Request, response: web.StreamResponse, stream: "_Stream", error: GatewayError
 ) -> None:
@@ -279,6 +270,12 @@ async def _break_off(
         pass  # the client left as well; the reason stays the upstream's
     if request.transport is not None:
         request.transport.abort()
+
+
+def _is_claude_api(ctx: RequestContext) -> bool:
+    """The upstream is no cloud, whose headers may name the operator's account."""
+    place = ctx.places.get(ctx.upstream or "")
+    return place is not None and place.backend == "anthropic"
 
 
 def _form(ctx: RequestContext) -> DenialForm:
@@ -298,6 +295,8 @@ def _with_headers(response: R, ctx: RequestContext, answer: UpstreamAnswer, *, s
     ctx.upstream_request_id = request_id_of(answer.headers)
     if ctx.dialect == ctx.shape:
         kept = downstream_headers(answer.headers)
+        if not _is_claude_api(ctx):
+            kept = clean_headers(kept)
     else:
         kept = translated_headers(answer.headers, ctx.dialect, stream=stream)
     for name, value in kept:

@@ -1,6 +1,6 @@
 """Measures direct, a bare pass-through and the gateway with everything on, in one go on loopback.
 
-    scripts/bench [--quick] [--json] [--cells small,agent,stream,tools,memory,paced]
+    scripts/bench [--quick] [--json] [--cells small,agent,stream,tools,cross,bedrock,memory,paced]
 
 Latencies include the load generator's own work, and all processes share the machine's cores: compare the columns, and
 above all CPU per request. Needs Linux (/proc). Judges nothing; README.md beside it says what the figures should be.

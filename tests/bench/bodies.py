@@ -5,6 +5,11 @@ import uuid
 from typing import Any
 
 MODEL = "claude-opus-4-8"
+BEDROCK_MODEL = "claude-opus-5"
+"""The gateway's route for it leads to the Bedrock upstream."""
+MESSAGES_PATH = "/v1/messages?beta=true"
+BEDROCK_PATH = f"/model/anthropic.{BEDROCK_MODEL}/invoke-with-response-stream"
+BETAS = ("claude-code-20250219", "interleaved-thinking-2025-05-14", "context-management-2025-06-27")
 AGENT_MESSAGES = 120
 AGENT_RESULTS_BYTES = 258_000
 """All tool results together; system, tools and calls bring the body to 300 KB."""
@@ -17,11 +22,18 @@ You have been invoked in the following environment:
 """
 
 
-def small_body(*, stream: bool) -> dict[str, Any]:
+def small_body(*, stream: bool, model: str = MODEL) -> dict[str, Any]:
     """About 1 KB."""
     prompt = "Explain what this function does, and what could go wrong with it. " * 12
-    body: dict[str, Any] = {"model": MODEL, "max_tokens": 1024, "messages": [{"role": "user", "content": prompt}]}
+    body: dict[str, Any] = {"model": model, "max_tokens": 1024, "messages": [{"role": "user", "content": prompt}]}
     return {**body, "stream": True} if stream else body
+
+
+def bedrock_body() -> dict[str, Any]:
+    """The same as a client of Bedrock writes it; model and stream are in the path."""
+    prompt = small_body(stream=False)
+    del prompt["model"]
+    return {"anthropic_version": "bedrock-2023-05-31", "anthropic_beta": BETAS, **prompt}
 
 
 def agent_body(*, stream: bool) -> dict[str, Any]:
@@ -64,18 +76,18 @@ def build_tools() -> list[dict[str, Any]]:
     return [{"name": name, "description": "What the tool does. " * 60, "input_schema": schema} for name in TOOLS]
 
 
-def build_request(body: dict[str, Any], answer: str, credential: str) -> str:
+def build_request(body: dict[str, Any], answer: str, credential: str, *, path: str = MESSAGES_PATH) -> str:
     """One HTTP request with a session of its own, as it goes over the wire."""
     text = json.dumps(body, separators=(",", ":"))
+    version = ["anthropic-version: 2023-06-01", f"anthropic-beta: {','.join(BETAS)}"] if path == MESSAGES_PATH else []
     head = [
-        "POST /v1/messages?beta=true HTTP/1.1",
+        f"POST {path} HTTP/1.1",
         "Host: 127.0.0.1",
         "Content-Type: application/json",
         "Accept: application/json",
         f"Authorization: Bearer {credential}",
         "User-Agent: claude-cli/2.1.330 (external, cli)",
-        "anthropic-version: 2023-06-01",
-        "anthropic-beta: claude-code-20250219,interleaved-thinking-2025-05-14,context-management-2025-06-27",
+        *version,
         f"X-Claude-Code-Session-Id: {uuid.uuid4()}",
         "x-app: cli",
         f"x-bench-answer: {answer}",

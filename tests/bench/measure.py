@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.bodies import agent_body, build_request, small_body
+from tests.bench.bodies import BEDROCK_MODEL, BEDROCK_PATH, agent_body, bedrock_body, build_request, small_body
 from tests.bench.systems import System
 from tests.e2e.gateway import CREDENTIAL, ROOT
 
-BODY_CELLS = ("small", "agent", "stream", "tools")
+BODY_CELLS = ("small", "agent", "stream", "tools", "cross", "bedrock")
 CONCURRENCIES = (1, 16, 64)
 PACED_REQUESTS = 60
 MEMORY_REQUESTS = 10_000
@@ -51,11 +51,14 @@ class Load:
 
 def build_requests(load: Load) -> list[str]:
     """One request text per connection, each with its own session."""
+    if load.cell == "bedrock":
+        return [build_request(bedrock_body(), "", CREDENTIAL, path=BEDROCK_PATH) for _ in range(load.concurrency)]
     body, answer = {
         "small": (small_body(stream=False), "json"),
         "agent": (agent_body(stream=False), "json"),
         "stream": (small_body(stream=True), "stream"),
         "tools": (small_body(stream=True), "tools"),
+        "cross": (small_body(stream=True, model=BEDROCK_MODEL), "stream"),
         "paced": (small_body(stream=True), "paced"),
     }[load.cell]
     return [build_request(body, answer, CREDENTIAL) for _ in range(load.concurrency)]

@@ -2,7 +2,8 @@
 
     python -m tests.bench.mock PORT
 
-The request header `x-bench-answer` picks the answer. It checks nothing: not a model of the real API's behaviour.
+The request header `x-bench-answer` picks the answer, but Bedrock's paths have one of their own. It checks nothing: not
+a model of the real API's behaviour.
 """
 
 import asyncio
@@ -10,6 +11,9 @@ import json
 import sys
 from typing import Any
 
+from tests.support.clouds.eventstream import reframe
+
+BEDROCK_START = b"post /model/"
 ANSWER_HEADER = b"x-bench-answer:"
 PACED_EVENT_SECONDS = 0.005
 MODEL = "claude-opus-4-8"
@@ -82,6 +86,12 @@ def stream_answer(events: list[bytes]) -> bytes:
     return STREAM_HEAD + chunk(b"".join(events)) + LAST_CHUNK
 
 
+def bedrock_answer(events: list[bytes]) -> bytes:
+    """The same as an AWS event stream."""
+    head = STREAM_HEAD.replace(b"text/event-stream; charset=utf-8", b"application/vnd.amazon.eventstream")
+    return head + chunk(reframe(b"".join(events))) + LAST_CHUNK
+
+
 STREAM_200 = [message_start(), *text_events(0, 195), *message_end("end_turn")]
 TOOLS_5 = [
     message_start(),
@@ -89,7 +99,12 @@ TOOLS_5 = [
     *(frame for index in range(1, 6) for frame in tool_events(index)),
     *message_end("tool_use"),
 ]
-ANSWERS = {b"json": json_answer(), b"stream": stream_answer(STREAM_200), b"tools": stream_answer(TOOLS_5)}
+ANSWERS = {
+    b"json": json_answer(),
+    b"stream": stream_answer(STREAM_200),
+    b"tools": stream_answer(TOOLS_5),
+    b"bedrock": bedrock_answer(STREAM_200),
+}
 PACED = [message_start(), *text_events(0, 15), *tool_events(1), *message_end("tool_use")]
 
 
@@ -121,7 +136,8 @@ class MockUpstream(asyncio.Protocol):
             if end < 0:
                 return False
             head = bytes(self._buffer[:end]).lower()
-            self._answer = header_value(head, ANSWER_HEADER) or b"json"
+            of_bedrock = head.startswith(BEDROCK_START)
+            self._answer = b"bedrock" if of_bedrock else header_value(head, ANSWER_HEADER) or b"json"
             self._needed = end + 4 + int(header_value(head, b"content-length:") or 0)
         if len(self._buffer) < self._needed:
             return False

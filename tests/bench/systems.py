@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.gateway import ROOT, build_config, free_port, running_gateway
+from tests.bench.bodies import BEDROCK_MODEL
+from tests.e2e.gateway import ROOT, build_config, free_ports, running_gateway
 
 PLENTY_USD = 100_000_000
 PLENTY = 1_000_000_000
@@ -32,7 +33,11 @@ def build_bench_config(upstream_url: str, directory: Path) -> dict[str, Any]:
     ]
     meters = {"requests": PLENTY, "tool_calls": PLENTY, "cost_usd": PLENTY_USD, "identical_tool_calls": PLENTY}
     fuses = {"agent": {**meters, "consecutive_errors": 15}, "session": {"agents": 200, "depth": 4, "requests": PLENTY}}
-    return build_config(upstream_url, directory) | {"budgets": budgets, "fuses": fuses}
+    config = build_config(upstream_url, directory)
+    bedrock = {"id": "bedrock", "backend": "bedrock", "region": "us-east-1", "bearer": "fake-bedrock-bearer-0123456789"}
+    upstreams = [*config["upstreams"], {**bedrock, "base_url": upstream_url}]
+    routes = [{"models": [BEDROCK_MODEL], "upstreams": ["bedrock"]}, *config["routes"]]
+    return config | {"upstreams": upstreams, "routes": routes, "budgets": budgets, "fuses": fuses}
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +65,7 @@ async def wait_until_listening(port: int) -> None:
 @contextlib.asynccontextmanager
 async def running_systems(directory: Path) -> AsyncIterator[list[System]]:
     """All three at once, so that rounds can be interleaved."""
-    mock_port, pass_port = free_port(), free_port()
+    mock_port, pass_port = free_ports(2)
     upstream_url = f"http://127.0.0.1:{mock_port}"
     config = build_bench_config(upstream_url, directory)
     async with (

@@ -83,7 +83,7 @@ class Scene:
         return Played(outcome, posts, wire, workspace)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client_binary() -> Path:
     """The pinned client that scripts/test installs."""
     path = os.environ.get("RINGFENCE_CLIENT")

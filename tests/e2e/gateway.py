@@ -37,9 +37,10 @@ class Gateway:
 
 def build_config(upstream_url: str, directory: Path) -> dict[str, Any]:
     """A gateway with everything on: strict and learned budgets, fuses, audit file, packaged policies."""
+    port, metrics_port = free_ports(2)
     return {
-        "listen": {"host": "127.0.0.1", "port": free_port()},
-        "metrics": {"host": "127.0.0.1", "port": free_port()},
+        "listen": {"host": "127.0.0.1", "port": port},
+        "metrics": {"host": "127.0.0.1", "port": metrics_port},
         "store": {"url": f"sqlite:///{directory / 'ringfence.db'}"},
         "audit": {"path": str(directory / "audit.jsonl")},
         "org": {"id": "acme", "teams": [{"id": "platform", "users": ["alice", "olga"]}]},
@@ -67,16 +68,23 @@ def build_config(upstream_url: str, directory: Path) -> dict[str, Any]:
     }
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, no two the same."""
+    with contextlib.ExitStack() as bound:
+        probes = [bound.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @contextlib.asynccontextmanager
-async def running_gateway(config: Mapping[str, Any], directory: Path) -> AsyncIterator[Gateway]:
-    """Serves `config` until the block ends; raises with the gateway's own words when it does not get ready."""
+async def running_gateway(
+    config: Mapping[str, Any], directory: Path, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Gateway]:
+    """Serves `config` until the block ends; raises with the gateway's own words when it does not get ready.
+
+    `environment` is added to the little that the gateway sees, such as a cloud's credentials.
+    """
     file = directory / "ringfence.yaml"
     file.write_text(json.dumps(config, indent=2))
     log = directory / "gateway.log"
@@ -84,7 +92,7 @@ async def running_gateway(config: Mapping[str, Any], directory: Path) -> AsyncIt
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway", "serve", "--config", str(file)),
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONUNBUFFERED": "1"},
+            env={"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONUNBUFFERED": "1", **(environment or {})},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,

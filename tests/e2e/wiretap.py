@@ -36,6 +36,7 @@ class Wiretap:
         assert target.port is not None
         self._port = target.port
         self._server: asyncio.Server | None = None
+        self._relaying: set[asyncio.Task[None]] = set()
         self.connections: list[Connection] = []
         self.base_url = ""
 
@@ -70,13 +71,18 @@ class Wiretap:
     ) -> None:
         if self._server is not None:
             self._server.close()
+        for task in self._relaying:
+            task.cancel()
+        await asyncio.gather(*self._relaying, return_exceptions=True)
 
     async def _relay(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         connection = Connection()
         self.connections.append(connection)
-        with contextlib.suppress(OSError):
+        self._keep(asyncio.current_task())
+        with contextlib.suppress(OSError), contextlib.closing(to_client):
             gateway, to_gateway = await asyncio.open_connection("127.0.0.1", self._port)
             upward = asyncio.create_task(self._pump_up(client, to_gateway, connection))
+            self._keep(upward)
             try:
                 while piece := await gateway.read(65536):
                     connection.received.append((time.monotonic(), piece))
@@ -85,7 +91,12 @@ class Wiretap:
             finally:
                 upward.cancel()
                 to_gateway.close()
-        to_client.close()
+
+    def _keep(self, task: asyncio.Task[None] | None) -> None:
+        """Keep a task until it ends, so that none outlives the wiretap."""
+        assert task is not None
+        self._relaying.add(task)
+        task.add_done_callback(self._relaying.discard)
 
     async def _pump_up(
         self, client: asyncio.StreamReader, to_gateway: asyncio.StreamWriter, connection: Connection

@@ -18,7 +18,9 @@ from gateway.core.messages import Tap
 from gateway.core.shapes import Shape
 from gateway.core.sse import EVENT_BYTES_MAX, Frame, Framing, SseDecoder
 from gateway.errors import GatewayError
-from tests.support.eventstreams import chunk, chunks_of, exception, message, messages_of, payload_chunk, sdk_events
+from tests.support.clouds.eventstream import exception, message
+from tests.support.dialects import event_messages
+from tests.support.eventstreams import chunk, chunks_of, payload_chunk, sdk_events
 from tests.support.streams import (
     allow,
     block_stop,
@@ -171,7 +173,7 @@ def test_no_call_passes_that_was_denied(stream: bytes, pair: tuple[Shape, Shape]
 def calls_a_lenient_client_sees(target: Shape, stream: bytes) -> list[str]:
     """Names of tool calls for a client that goes by `type` alone; an event stream must prove itself to botocore."""
     if target == "bedrock":
-        payloads = [json.loads(each.payload) for each in messages_of(stream)]
+        payloads = [json.loads(each.payload) for each in event_messages(stream)]
         data = [base64.b64decode(payload["bytes"]) for payload in payloads if "bytes" in payload]
     else:
         data = [frame.data for frame in SseDecoder().feed(stream)]
@@ -206,7 +208,7 @@ def test_data_never_makes_two_server_sent_events(data: bytes) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_data_is_one_chunk_and_comes_back(data: bytes) -> None:
-    (found,) = messages_of(encode_chunk(data))
+    (found,) = event_messages(encode_chunk(data))
     frames, broken = decoded(EventStreamDecoder(), [encode_chunk(data)])
     assert not broken
     assert [frame.data for frame in frames] == [data]

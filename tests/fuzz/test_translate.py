@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
@@ -87,6 +88,7 @@ def test_second_translation_of_the_same_kind_changes_nothing(body: bytes, shape:
     )
     second = translate(again, shape, shape)
     assert second.body is first.body and second.headers == first.headers
+    assert translate(msgspec.structs.replace(again, as_read=True), shape, shape) == second
 
 
 @given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))

@@ -6,15 +6,23 @@ from typing import Any
 import pytest
 
 from gateway.admission import Admission
-from gateway.core.decision import Infer, Obligation, Spawn
+from gateway.context import RequestContext
+from gateway.core.decision import Infer, Obligation, Principal, Spawn
 from gateway.core.fuse import FuseLimits
 from gateway.core.lineage import PendingSpawn, Tree
+from gateway.core.shapes import NEW_VERSION, OLD_VERSION, SHAPES, Asked, Shape
 from gateway.errors import Reason, Refused
+from tests.gateway.test_accounting import PRICES
 from tests.gateway.test_toolcalls import Bench, FakeEngine
+from tests.support.dialects import write_request
 from tests.support.gateway import request_body
 
 AGENT = {"x-claude-code-session-id": "s", "x-claude-code-agent-id": "a1"}
 MAIN = {"x-claude-code-session-id": "s"}
+ALIASES = {"fast": "claude-haiku-5-5", "us.anthropic.claude-opus-4-8": "claude-sonnet-5-5"}
+SONNET_45 = "claude-sonnet-4-5-20250929"
+OPAQUE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
+ASKED = {"model": "claude-opus-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
 
 
 class Door:
@@ -25,17 +33,41 @@ class Door:
         calls = self.bench.calls
         self.tree = Tree()
         self.admission = Admission(
-            calls.decider, calls.fuses, self.tree, {"fast": "claude-haiku-5-5"}, self.bench.records, calls.decider.clock
+            decider=calls.decider,
+            fuses=calls.fuses,
+            tree=self.tree,
+            aliases=ALIASES,
+            catalogue=PRICES.catalogue,
+            telemetry=self.bench.records,
+            clock=calls.decider.clock,
         )
 
     async def admit(self, headers: dict[str, str], body: bytes | None = None, user: str = "alice") -> Any:
         """Admit one request; its context."""
-        ctx = Bench().ctx
-        ctx.headers, ctx.body, ctx.agent, ctx.lineage = headers, body or request_body(), None, None
-        assert ctx.principal is not None
-        ctx.principal = type(ctx.principal)(org="acme", team=None, user=user, credential=f"{user}-laptop")
+        ctx = arrived(headers, body or request_body(), user)
         await self.admission.admit(ctx)
         return ctx
+
+    async def admit_spoken(self, dialect: Shape, body: dict[str, Any], **outside: Any) -> RequestContext:
+        """Admit `body` (in Anthropic form) as a client of `dialect` sends it; `outside`: betas and version."""
+        sent = write_request(dialect, body, **outside)
+        ctx = arrived(MAIN | sent.headers, sent.body)
+        ctx.dialect, in_path = dialect, dialect != "anthropic"
+        ctx.asked = Asked(model=body["model"], stream=bool(body.get("stream"))) if in_path else Asked()
+        await self.admission.admit(ctx)
+        return ctx
+
+    def infers(self) -> list[Infer]:
+        """What the engine was asked about requests."""
+        return [action for action in self.bench.engine.asked if isinstance(action, Infer)]
+
+
+def arrived(headers: dict[str, str], body: bytes, user: str = "alice") -> RequestContext:
+    """A request of which only the principal is known."""
+    ctx = Bench().ctx
+    ctx.headers, ctx.body, ctx.agent, ctx.lineage = headers, body, None, None
+    ctx.principal = Principal(org="acme", team=None, user=user, credential=f"{user}-laptop")
+    return ctx
 
 
 async def test_main_agent_needs_no_spawn_and_another_needs_one_once() -> None:
@@ -96,17 +128,104 @@ async def test_obligations_change_the_body_and_nothing_else() -> None:
     )
     sent = request_body(tools=[{"name": "Bash"}, {"name": "Read"}])
     ctx = await Door(FakeEngine(obligations=obligations)).admit(MAIN, sent)
-    expected = json.loads(sent) | {"tools": [{"name": "Read"}], "max_tokens": 10, "model": "claude-haiku-5-5"}
+    expected = json.loads(sent) | {"tools": [{"name": "Read"}], "max_tokens": 10}
     assert json.loads(ctx.body) == expected
     assert list(json.loads(ctx.body)) == list(json.loads(sent))
+    assert (ctx.model, ctx.max_tokens) == ("claude-haiku-5-5", 10)
+    start, end = ctx.ask.spans["max_tokens"]
+    assert ctx.body[start:end] == b"10"
 
 
 async def test_alias_is_resolved_after_the_decision() -> None:
     door = Door()
     ctx = await door.admit(MAIN, request_body(model="fast"))
-    (infer,) = door.bench.engine.asked
-    assert isinstance(infer, Infer) and infer.model == "fast"
-    assert (ctx.model, json.loads(ctx.body)["model"]) == ("claude-haiku-5-5", "claude-haiku-5-5")
+    (infer,) = door.infers()
+    assert (infer.model, ctx.model, ctx.body) == ("fast", "claude-haiku-5-5", request_body(model="fast"))
+
+
+async def test_alias_of_a_clouds_spelling_is_looked_up_as_it_is_written() -> None:
+    door = Door()
+    ctx = await door.admit(MAIN, request_body(model="us.anthropic.claude-opus-4-8"))
+    (infer,) = door.infers()
+    assert (infer.model, ctx.model) == ("claude-opus-4-8", "claude-sonnet-5-5")
+
+
+SPELLINGS = [
+    ("claude-opus-5-5", "claude-opus-5-5"),
+    ("anthropic.claude-opus-5-5", "claude-opus-5-5"),
+    ("eu.anthropic.claude-opus-5-5", "claude-opus-5-5"),
+    ("anthropic.claude-sonnet-4-5-20250929-v1:0", SONNET_45),
+    ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-opus-5-5", "claude-opus-5-5"),
+    ("claude-sonnet-4-5@20250929", SONNET_45),
+    (OPAQUE, OPAQUE),
+    ("gpt-9", "gpt-9"),
+]
+
+
+@pytest.mark.parametrize("dialect", SHAPES)
+@pytest.mark.parametrize(("spelled", "model"), SPELLINGS)
+async def test_policy_and_price_know_a_model_by_one_name_in_every_spelling(
+    spelled: str, model: str, dialect: Shape
+) -> None:
+    door = Door()
+    ctx = await door.admit_spoken(dialect, ASKED | {"model": spelled})
+    assert ([infer.model for infer in door.infers()], ctx.model) == ([model], model)
+    assert ctx.agent is not None and ctx.agent.model == model
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("dialect", SHAPES)
+async def test_policy_is_asked_the_same_question_in_every_dialect(dialect: Shape, stream: bool) -> None:
+    door = Door()
+    fields = {"stream": stream, "output_config": {"effort": "high"}, "tools": [{"name": "Bash"}], "speed": "fast"}
+    await door.admit_spoken(dialect, ASKED | fields, betas=["b-1", "b-2"])
+    (infer,) = door.infers()
+    assert (infer.stream, infer.max_tokens, infer.effort, infer.speed, infer.tools) == (
+        stream,
+        100,
+        "high",
+        "fast",
+        ("Bash",),
+    )
+    assert (infer.betas, infer.dialect) == (("b-1", "b-2"), dialect)
+
+
+@pytest.mark.parametrize("version", [OLD_VERSION, NEW_VERSION])
+@pytest.mark.parametrize("dialect", SHAPES)
+async def test_betas_and_version_are_read_where_the_dialect_has_them(dialect: Shape, version: str) -> None:
+    ctx = await Door().admit_spoken(dialect, ASKED, betas=["b-1"], version=version)
+    assert (ctx.betas, ctx.version) == (("b-1",), version)
+    plain = await Door().admit_spoken(dialect, ASKED)
+    assert (plain.betas, plain.version) == ((), OLD_VERSION)
+
+
+@pytest.mark.parametrize("dialect", SHAPES)
+async def test_body_stays_in_the_clients_dialect(dialect: Shape) -> None:
+    sent = write_request(dialect, ASKED, betas=["b-1"])
+    ctx = await Door().admit_spoken(dialect, ASKED, betas=["b-1"])
+    assert ctx.body == sent.body
+
+
+async def test_model_that_a_rule_sets_is_taken_from_the_rule() -> None:
+    door = Door(FakeEngine(obligations=(Obligation("set_model", "claude-haiku-5-5"),)))
+    ctx = await door.admit_spoken("bedrock", ASKED)
+    assert (ctx.model, ctx.body) == ("claude-haiku-5-5", write_request("bedrock", ASKED).body)
+
+
+async def test_uncounted_request_is_decided_and_leaves_no_agent() -> None:
+    door = Door()
+    ctx = arrived(MAIN, request_body(model="us.anthropic.claude-opus-5-5"))
+    await door.admission.admit_uncounted(ctx)
+    assert ([infer.model for infer in door.infers()], ctx.model) == (["claude-opus-5-5"], "claude-opus-5-5")
+    assert (door.tree.session("s"), ctx.began) == (None, False)
+
+
+async def test_uncounted_request_of_a_known_session_stays_in_it() -> None:
+    door = Door()
+    first = await door.admit(MAIN)
+    counted = arrived(MAIN, request_body())
+    await door.admission.admit_uncounted(counted)
+    assert counted.agent is first.agent and first.agent.used.requests == 1
 
 
 async def test_request_that_passes_its_fuse_is_refused() -> None:

@@ -9,7 +9,8 @@ from tests.meta.sources import PACKAGES, ROOT, name_of, parse, python_files
 PLACES = (
     "pyproject.toml README.md ARCHITECTURE.md THREAT_MODEL.md LICENSE requirements.lock requirements-dev.lock "
     ".ci/run scripts/demo scripts/test scripts/check scripts/bench "
-    "gateway/__main__.py gateway/app.py gateway/pipeline.py gateway/ports.py gateway/context.py gateway/config "
+    "gateway/__main__.py gateway/app.py gateway/pipeline.py gateway/forwarding.py gateway/switchboard.py "
+    "gateway/slots.py gateway/ports.py gateway/context.py gateway/config "
     "gateway/contract.py gateway/errors.py gateway/tasks.py gateway/core gateway/web gateway/upstreams gateway/policy "
     "gateway/identity gateway/stores gateway/telemetry policies/lib policies/rules policies/schema/input.json "
     "policies/data runtime tests/golden tests/fuzz tests/e2e tests/bench tests/meta tests/support"
@@ -19,6 +20,7 @@ UNTESTED = {
     "gateway/context.py": "data only",
     "gateway/errors.py": "data only",
     "gateway/ports.py": "protocols only",
+    "gateway/core/places.py": "data only",
     "gateway/core/usage.py": "data only",
     "gateway/config/model.py": "data only",
 }

@@ -1,5 +1,6 @@
 """The scripts can be run, and the locks hold what the project says it needs."""
 
+import json
 import os
 import re
 import subprocess
@@ -45,3 +46,13 @@ def test_client_lock_names_one_version_with_integrity() -> None:
     lines = [line.split() for line in (ROOT / "scripts/claude-code.lock").read_text().splitlines() if line[0] == "@"]
     assert len({version for _, version, _ in lines}) == 1
     assert all(re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", integrity) for _, _, integrity in lines)
+
+
+def test_aimock_lock_pins_the_package_that_is_asked_for_by_its_integrity_and_no_address() -> None:
+    folder = ROOT / "tests" / "support" / "aimock"
+    asked = json.loads((folder / "package.json").read_text())["dependencies"]
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    found = {name.removeprefix("node_modules/"): package for name, package in locked.items() if name}
+    assert {name: package["version"] for name, package in found.items()} == asked
+    assert all(re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", package["integrity"]) for package in found.values())
+    assert "://" not in (folder / "package-lock.json").read_text()

@@ -1,38 +1,18 @@
-"""AWS event streams as bytes, written apart from the gateway's own writer, and others' readers as judges. No tests."""
+"""AWS event streams out of any payload or of server-sent events, and the official SDK as their reader. No tests.
+
+What a message is made of is `clouds/eventstream.py`; botocore as a reader is `dialects.py`.
+"""
 
 import base64
 import json
-import struct
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
 from anthropic.lib.bedrock._stream_decoder import AWSEventStreamDecoder
 from anthropic.lib.streaming._messages import accumulate_event
-from botocore.eventstream import EventStreamBuffer
 
 from gateway.core.sse import SseDecoder
-
-CHUNK = {":event-type": "chunk", ":content-type": "application/json", ":message-type": "event"}
-
-
-def header(name: str, kind: int, value: bytes) -> bytes:
-    """One header; `value` as it is laid out for its type."""
-    return bytes([len(name)]) + name.encode() + bytes([kind]) + value
-
-
-def string_headers(fields: dict[str, str]) -> bytes:
-    """Headers that are strings."""
-    return b"".join(
-        header(name, 7, struct.pack(">H", len(value.encode())) + value.encode()) for name, value in fields.items()
-    )
-
-
-def message(headers: bytes, payload: bytes) -> bytes:
-    """A message with right checksums."""
-    prelude = struct.pack(">II", 16 + len(headers) + len(payload), len(headers))
-    prelude += struct.pack(">I", zlib.crc32(prelude))
-    return prelude + headers + payload + struct.pack(">I", zlib.crc32(prelude + headers + payload))
+from tests.support.clouds.eventstream import CHUNK, encode_frame
 
 
 def chunk(event: bytes, padding: str | None = None) -> bytes:
@@ -43,27 +23,12 @@ def chunk(event: bytes, padding: str | None = None) -> bytes:
 
 def payload_chunk(payload: bytes) -> bytes:
     """A chunk with any payload."""
-    return message(string_headers(CHUNK), payload)
-
-
-def exception(kind: str, payload: bytes) -> bytes:
-    """An exception, as Bedrock ends a stream that fails."""
-    fields = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
-    return message(string_headers(fields), payload)
+    return encode_frame(CHUNK, payload)
 
 
 def chunks_of(sse_stream: bytes) -> bytes:
     """The events of a stream of server-sent events, a chunk each."""
     return b"".join(chunk(frame.data) for frame in SseDecoder().feed(sse_stream) if frame.data)
-
-
-def messages_of(stream: bytes) -> list[Any]:
-    """Messages as botocore reads them; it proves each checksum. Every byte must belong to one."""
-    buffer = EventStreamBuffer()
-    buffer.add_data(stream)
-    found: list[Any] = list(buffer)
-    assert sum(each.prelude.total_length for each in found) == len(stream)
-    return found
 
 
 def sdk_events(stream: bytes) -> list[tuple[str, Any]]:

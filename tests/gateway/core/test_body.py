@@ -6,7 +6,16 @@ import msgspec
 import pytest
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.body import field_edit, find_workspace, first_words, latest_messages, peek, without_tools
+from gateway.core.body import (
+    TOOL_LIST_REMEMBERED_BYTES_MAX,
+    field_edit,
+    find_workspace,
+    first_words,
+    latest_messages,
+    peek,
+    without_tools,
+)
+from gateway.core.shapes import Asked
 from gateway.core.spans import Malformed, splice
 
 SPACED = b' { "model" : "claude-opus-5-5" ,\n "max_tokens":5, "messages" : [ ] }\n'
@@ -59,6 +68,12 @@ def test_reserved_tool_name_is_refused() -> None:
 def test_peek_tells_clients_tools_from_the_upstreams() -> None:
     ask = peek(body(tools=[{"name": "Bash"}, {"type": "web_search_20250305", "name": "web_search"}], stream=True))
     assert (ask.tools, ask.server_tools, ask.stream) == (("Bash", "web_search"), ("web_search_20250305",), True)
+
+
+@pytest.mark.parametrize("kind", ["bash_20250124", "text_editor_20250728", "computer_20251124", "memory_20250818"])
+def test_tool_of_the_api_that_the_client_runs_is_the_clients(kind: str) -> None:
+    ask = peek(body(tools=[{"type": kind, "name": "known"}, {"type": kind[:-8] + "toolset_20260801", "name": "set"}]))
+    assert (ask.tools, ask.server_tools) == (("known", "set"), (kind[:-8] + "toolset_20260801",))
 
 
 def test_field_is_replaced_in_place_or_inserted() -> None:
@@ -133,3 +148,21 @@ def test_history_does_not_set_the_workspace() -> None:
 def test_absent_messages_are_refused(raw: bytes) -> None:
     with pytest.raises(Malformed, match="messages: is required"):
         peek(raw)
+
+
+@pytest.mark.parametrize("model", ["x" * 2049, "claude-\n5", "claude-haiku-5-5/../claude-opus-5-5"])
+def test_model_that_is_no_plain_name_is_refused(model: str) -> None:
+    with pytest.raises(Malformed, match="^model: must be at most 2048 printable"):
+        peek(b'{"messages":[]}', Asked("messages", model, stream=False))
+
+
+def test_model_in_path_and_body_is_refused() -> None:
+    with pytest.raises(Malformed, match="^model: stands in the path"):
+        peek(b'{"model":"claude-b","messages":[]}', Asked("messages", "claude-a", stream=False))
+
+
+def test_long_tool_list_is_read_but_not_kept() -> None:
+    tools = [{"name": "T", "description": "x" * TOOL_LIST_REMEMBERED_BYTES_MAX}]
+    body = json.dumps({"model": "m", "messages": [], "tools": tools}).encode()
+    first, second = peek(body).tools, peek(body).tools
+    assert first == second == ("T",) and first is not second

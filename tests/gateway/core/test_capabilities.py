@@ -26,9 +26,16 @@ def refused(**row: Any) -> tuple[str, ...]:
     return raised.value.problems
 
 
-def test_packaged_table_knows_every_backend() -> None:
-    assert TABLE.backends == tuple(sorted(BACKENDS))
-    assert all(feature.cells.keys() == BACKENDS.keys() for feature in TABLE.features)
+def test_packaged_table_knows_every_backend_that_is_not_of_the_anthropic_shape() -> None:
+    others = {name for name, backend in BACKENDS.items() if backend.shape != "anthropic"}
+    assert others < set(TABLE.backends) <= BACKENDS.keys()
+    assert all(feature.cells.keys() == set(TABLE.backends) for feature in TABLE.features)
+
+
+def test_backend_that_the_table_does_not_name_lacks_nothing_on_the_anthropic_shape() -> None:
+    assert TABLE.support("acme", "anthropic").complete
+    own = TABLE.support("acme", "anthropic", cells={"fast_mode": False})
+    assert not own.has("fast_mode", NEW) and own.has("files", NEW)
 
 
 def test_packaged_table_says_yes_throughout_for_first_party() -> None:
@@ -95,7 +102,7 @@ def test_configured_cell_comes_before_the_table() -> None:
 
 def test_unknown_backend_and_feature_are_errors() -> None:
     with pytest.raises(ValueError, match="backend 'azure'"):
-        TABLE.support("azure", "anthropic")
+        TABLE.support("azure", "bedrock")
     with pytest.raises(ValueError, match="feature 'telepathy'"):
         support("bedrock", cells={"telepathy": True})
 

@@ -152,7 +152,7 @@ def test_no_usage_that_fits_the_request_costs_more_than_the_worst_case(
     terms = terms_for(backend, wire_model, region=region, configured=configured, price=price)
     usage = msgspec.structs.replace(usage, model=wire_model, web_search_requests=SERVER_TOOL_SEARCHES)
     cost = cost_nanousd(usage, TABLE, at_ms=NOW, fallback_model=model, terms=terms)
-    assert cost <= strict_nanousd(price, replace(asked, web_search=True), multiplier=terms.multiplier)
+    assert cost <= strict_nanousd(price, msgspec.structs.replace(asked, web_search=True), multiplier=terms.multiplier)
 
 
 def test_multiplier_is_held_for_tokens_and_not_for_searches() -> None:

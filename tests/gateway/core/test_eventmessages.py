@@ -18,7 +18,9 @@ from gateway.core.eventmessages import (
 )
 from gateway.core.sse import Frame
 from gateway.errors import GatewayError, Reason
-from tests.support.eventstreams import CHUNK, exception, header, message, messages_of, sdk_events, string_headers
+from tests.support.clouds.eventstream import CHUNK, exception, header, message, string_headers
+from tests.support.dialects import event_messages
+from tests.support.eventstreams import sdk_events
 
 STOP = b'{"type":"message_stop"}'
 STOP_BASE64 = base64.b64encode(STOP).decode()
@@ -34,7 +36,7 @@ def read(payload: bytes, **fields: str) -> Frame:
 
 
 def test_chunk_is_read_by_botocore() -> None:
-    (found,) = messages_of(encode_chunk(STOP))
+    (found,) = event_messages(encode_chunk(STOP))
     assert found.headers == CHUNK
     assert base64.b64decode(json.loads(found.payload)["bytes"]) == STOP
 
@@ -51,20 +53,20 @@ def test_exception_is_read_by_the_official_sdk() -> None:
 
 def test_error_event_becomes_an_exception_that_botocore_knows() -> None:
     data = b'{"type":"error","error":{"type":"rate_limit_error","message":"wait"}}'
-    (found,) = messages_of(encode_error(data))
+    (found,) = event_messages(encode_error(data))
     assert found.headers[":exception-type"] == "throttlingException"
     assert json.loads(found.payload) == {"message": "wait"}
 
 
 @pytest.mark.parametrize("data", [b"", b"no json", b"[]", b'{"error":5}', b'{"error":{"type":5,"message":[]}}'])
 def test_error_event_without_words_is_still_an_exception(data: bytes) -> None:
-    (found,) = messages_of(encode_error(data))
+    (found,) = event_messages(encode_error(data))
     assert found.headers[":message-type"] == "exception"
     assert json.loads(found.payload) == {"message": ""}
 
 
 def test_message_with_headers_of_ours_is_read_by_botocore() -> None:
-    (found,) = messages_of(encode_message([("a", "é"), ("b", "")], b"payload"))
+    (found,) = event_messages(encode_message([("a", "é"), ("b", "")], b"payload"))
     assert found.headers == {"a": "é", "b": ""}
     assert found.payload == b"payload"
 
@@ -239,7 +241,7 @@ def test_exception_that_names_an_account_is_written_without_it(said: dict[str, s
         ((name, event),) = sdk_events(frame.raw)
         assert name == "error"
         assert event["error"]["type"] == "validationException"
-        assert "123456789012" not in frame.data.decode() + str(messages_of(frame.raw)[0].payload)
+        assert "123456789012" not in frame.data.decode() + str(event_messages(frame.raw)[0].payload)
 
 
 @pytest.mark.parametrize(
@@ -254,14 +256,14 @@ def test_exception_that_names_an_account_is_written_without_it(said: dict[str, s
 def test_exception_that_clients_read_differently_is_written_anew(payload: str) -> None:
     headers: dict[str, str | None] = {":message-type": "exception", ":exception-type": "validationException"}
     frame = read_message(exception("validationException", payload.encode()), headers, payload.encode())
-    assert messages_of(frame.raw)[0].headers[":exception-type"] == "validationException"
+    assert event_messages(frame.raw)[0].headers[":exception-type"] == "validationException"
     assert b"123456789012" not in frame.raw + frame.data
 
 
 def test_error_that_names_an_account_is_written_without_it() -> None:
     headers: dict[str, str | None] = {":message-type": "error", ":error-code": "x", ":error-message": f"No {ARN}"}
     frame = read_message(b"raw", headers, b"")
-    assert messages_of(frame.raw)[0].headers[":message-type"] == "exception"
+    assert event_messages(frame.raw)[0].headers[":message-type"] == "exception"
     assert "123456789012" not in (frame.raw + frame.data).decode(errors="replace")
 
 

@@ -22,16 +22,9 @@ from gateway.core.eventstream import (
 from gateway.core.shapes import Shape
 from gateway.core.sse import EVENT_BYTES_MAX, PING, Frame, Framing, SseDecoder
 from gateway.errors import GatewayError, Reason
-from tests.support.eventstreams import (
-    chunk,
-    chunks_of,
-    exception,
-    message,
-    messages_of,
-    payload_chunk,
-    sdk_events,
-    string_headers,
-)
+from tests.support.clouds.eventstream import exception, message, string_headers
+from tests.support.dialects import event_messages
+from tests.support.eventstreams import chunk, chunks_of, payload_chunk, sdk_events
 from tests.support.streams import block_start, event, golden, json_delta, message_start, text_delta
 
 GOLDEN = ["text.eventstream", "two_tools.eventstream", "throttled.eventstream"]
@@ -229,12 +222,12 @@ def test_exception_ends_server_sent_events_in_an_error() -> None:
 
 def test_error_without_a_name_is_an_exception() -> None:
     out = reframed("anthropic", "bedrock", b'data: {"type":"error","error":{"type":"api_error","message":"x"}}\n\n')
-    assert messages_of(out)[0].headers[":message-type"] == "exception"
+    assert event_messages(out)[0].headers[":message-type"] == "exception"
 
 
 def test_error_that_cannot_be_read_is_an_exception() -> None:
     out = reframed("anthropic", "bedrock", b"event: error\ndata: overloaded\n\n")
-    assert messages_of(out)[0].headers[":message-type"] == "exception"
+    assert event_messages(out)[0].headers[":message-type"] == "exception"
 
 
 @pytest.mark.parametrize("data", [b": note\n\n", b"event: ping\n\n", b"\n", b"data: text\n\n", b"data: [1]\n\n"])
@@ -334,4 +327,4 @@ def test_rewritten_frame_is_written_in_the_framing_of_the_client() -> None:
     framing = build_framing("anthropic", "bedrock")
     (frame,) = framed(framing, message_start() + block_start(0, type="text", text=""))[:1]
     assert framing.rewrite(frame, STOP) == encode_chunk(STOP)
-    assert base64.b64decode(json.loads(messages_of(framing.encode("ping", b"{}"))[0].payload)["bytes"]) == b"{}"
+    assert base64.b64decode(json.loads(event_messages(framing.encode("ping", b"{}"))[0].payload)["bytes"]) == b"{}"

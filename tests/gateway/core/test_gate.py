@@ -408,3 +408,22 @@ def test_refusal_after_the_end_is_nothing(name: str) -> None:
     gate = new_gate()
     fed(gate, golden(name))
     assert gate.refusal("api_error", "broke") == b""
+
+
+@pytest.mark.parametrize("sentence", ["role arn:aws:iam::123456789012:role/x", "in projects/987654321098/locations/us"])
+def test_error_that_names_an_account_is_written_anew(sentence: str) -> None:
+    gate = new_gate()
+    out = fed(gate, message_start() + event("error", error={"type": "overloaded_error", "message": sentence}))
+    assert json.loads(out.rpartition(b"data: ")[2])["error"]["type"] == "overloaded_error"
+    assert sentence.encode() not in out and gate.ended
+
+
+@pytest.mark.parametrize("name", [b"", b"event: error\n"])
+def test_error_in_googles_shape_becomes_the_error_event(name: bytes) -> None:
+    told = {"error": {"code": 429, "message": "Resource exhausted.", "status": "RESOURCE_EXHAUSTED"}}
+    tap = Tap()
+    gate = StreamGate(SseDecoder(), tap)
+    out = fed(gate, message_start() + name + b"data: " + json.dumps(told).encode() + b"\n\n")
+    expected = event("error", error={"type": "rate_limit_error", "message": "Resource exhausted."})
+    assert json.loads(out.rpartition(b"data: ")[2]) == json.loads(expected.rpartition(b"data: ")[2])
+    assert (tap.error, gate.ended) == (("RESOURCE_EXHAUSTED", "Resource exhausted."), True)

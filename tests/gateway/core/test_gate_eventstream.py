@@ -15,15 +15,9 @@ from gateway.core.shapes import Shape
 from gateway.core.sse import PING, SseDecoder
 from gateway.core.usage import Tokens
 from gateway.errors import GatewayError
-from tests.support.eventstreams import (
-    chunk,
-    chunks_of,
-    exception,
-    messages_of,
-    payload_chunk,
-    sdk_events,
-    sdk_message_of,
-)
+from tests.support.clouds.eventstream import exception
+from tests.support.dialects import event_messages
+from tests.support.eventstreams import chunk, chunks_of, payload_chunk, sdk_events, sdk_message_of
 from tests.support.streams import (
     DENIAL,
     Decide,
@@ -56,7 +50,7 @@ def upstream(source: Shape, sse_stream: bytes) -> bytes:
 def events_of(target: Shape, stream: bytes) -> list[tuple[str, Any]]:
     """Events as a client of that shape reads them; an event stream must prove itself to botocore."""
     if target == "bedrock":
-        assert len(messages_of(stream)) == len(sdk_events(stream))
+        assert len(event_messages(stream)) == len(sdk_events(stream))
         return sdk_events(stream)
     return [(frame.event.decode(), json.loads(frame.data)) for frame in SseDecoder().feed(stream)]
 
@@ -137,7 +131,7 @@ def test_text_form_replaces_the_call_and_the_stop_reason(pair: tuple[Shape, Shap
 def test_text_form_rewrites_the_event_and_not_its_likeness_beside_it() -> None:
     event = json.dumps({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}})
     payload = b'{"x":%b,"bytes":%b}'
-    encoded = json.loads(messages_of(chunk(event.encode()))[0].payload)["bytes"]
+    encoded = json.loads(event_messages(chunk(event.encode()))[0].payload)["bytes"]
     ending = payload_chunk(payload % (event.encode(), json.dumps(encoded).encode()))
     start = chunks_of(message_start() + tool_block(0, "toolu_1", "Bash", "{}"))
     _, last = sdk_events(through(("bedrock", "bedrock"), start + ending, deny, "text"))[-1]
@@ -299,4 +293,3 @@ def test_golden_event_stream_gives_its_usage() -> None:
     tap = Tap()
     list(StreamGate(build_framing("bedrock", "anthropic"), tap).feed(golden("text.eventstream")))
     assert tap.usage().tokens == Tokens(input=3, output=21, cache_read=11820, cache_write_5m=400, cache_write_1h=12)
-    assert not tap.usage_disagrees

@@ -6,10 +6,11 @@ A golden file holds the request as the official client wrote it, and an answer t
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -75,7 +76,7 @@ async def assert_as_recorded(upstream: HttpUpstream, server: ScriptedUpstream, e
 def request(headers: Sequence[tuple[str, str]] = (), **fields: Any) -> UpstreamRequest:
     """A streamed request of a client of the Anthropic dialect, but for `fields`."""
     usual = UpstreamRequest("/v1/messages?beta=true", headers, BODY, "claude-opus-5-5", True)
-    return replace(usual, **fields)
+    return msgspec.structs.replace(usual, **fields)
 
 
 async def exchange(upstream: HttpUpstream, sent: UpstreamRequest) -> tuple[HttpAnswer, bytes]:

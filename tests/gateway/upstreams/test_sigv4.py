@@ -167,6 +167,16 @@ async def test_many_requests_with_a_session_about_to_end_share_one_refresh() -> 
     assert role.given == 2
 
 
+def test_end_of_a_session_is_its_own_after_the_chain_has_gone_on_to_the_next() -> None:
+    role = Role()
+    fetch = fetch_from(role.chain)
+    first = fetch(False)
+    role.clock.advance(LIFE_SECONDS - MARGIN_SECONDS + 1)
+    second = fetch(False)
+    assert [lease.value.access_key for lease in (first, second)] == ["AKID1", "AKID2"]
+    assert [lease.expires_within(MARGIN_SECONDS) for lease in (first, second)] == [True, False]
+
+
 async def test_keys_that_do_not_end_are_looked_up_once() -> None:
     looked: list[Credentials] = []
 

@@ -71,12 +71,14 @@ class FakeBedrock(Cloud):
         keys: Keys | None = None,
         region: str = "us-east-1",
         models: Mapping[str, str] | None = None,
+        rules: strict.Rules = RULES,
     ) -> None:
         super().__init__(play)
         self.keys = keys or Keys()
         self.bearer = BEARER
         self._scope = Scope(region, "bedrock")
         self._models = dict(models or {})
+        self._rules = rules
 
     def read(self, received: Received) -> Normal:
         model_id, operation = _read_path(received.raw_path)
@@ -105,7 +107,7 @@ class FakeBedrock(Cloud):
         if len(received.body) > BODY_BYTES_MAX:
             raise Rejected(413, "body", "Input is too long for requested model.")
         judged = strict.Judged(normal.body, normal.betas, normal.version, normal.model)
-        found = strict.problems(judged, RULES)
+        found = strict.problems(judged, self._rules)
         if found:
             raise Rejected(400, "body", *found)
 

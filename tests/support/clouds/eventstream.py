@@ -10,6 +10,7 @@ from typing import Any
 from tests.support.upstream import Answer, stream
 
 STRING_HEADER = 7
+CHUNK = {":event-type": "chunk", ":content-type": "application/json", ":message-type": "event"}
 INVOCATION_METRICS = "amazon-bedrock-invocationMetrics"
 EVENT_STREAM_HEADERS = (
     ("content-type", "application/vnd.amazon.eventstream"),
@@ -18,32 +19,45 @@ EVENT_STREAM_HEADERS = (
 )
 
 
+def header(name: str, kind: int, value: bytes) -> bytes:
+    """One header; `value` as it is laid out for its type."""
+    return bytes([len(name)]) + name.encode() + bytes([kind]) + value
+
+
+def string_headers(fields: Mapping[str, str]) -> bytes:
+    """Headers that are strings."""
+    return b"".join(
+        header(name, STRING_HEADER, struct.pack("!H", len(value.encode())) + value.encode())
+        for name, value in fields.items()
+    )
+
+
+def message(headers: bytes, payload: bytes) -> bytes:
+    """A message with right checksums: lengths, checksum of the lengths, headers, payload, checksum of everything."""
+    prelude = struct.pack("!II", 16 + len(headers) + len(payload), len(headers))
+    prelude += struct.pack("!I", zlib.crc32(prelude))
+    return prelude + headers + payload + struct.pack("!I", zlib.crc32(prelude + headers + payload))
+
+
 def encode_frame(headers: Mapping[str, str], payload: bytes) -> bytes:
-    """One frame: lengths, checksum of the lengths, headers, payload, checksum of everything."""
-    written = b""
-    for name, value in headers.items():
-        written += struct.pack("!B", len(name)) + name.encode()
-        written += struct.pack("!BH", STRING_HEADER, len(value.encode())) + value.encode()
-    lengths = struct.pack("!II", 12 + len(written) + len(payload) + 4, len(written))
-    frame = lengths + struct.pack("!I", zlib.crc32(lengths)) + written + payload
-    return frame + struct.pack("!I", zlib.crc32(frame))
+    """A message whose headers are strings."""
+    return message(string_headers(headers), payload)
 
 
 def encode_event(data: bytes) -> bytes:
     """One event of the Messages API as Bedrock wraps it."""
-    payload = json.dumps({"bytes": base64.b64encode(data).decode(), "p": "abcdefgh"}).encode()
-    headers = {":event-type": "chunk", ":content-type": "application/json", ":message-type": "event"}
-    return encode_frame(headers, payload)
+    return encode_frame(CHUNK, json.dumps({"bytes": base64.b64encode(data).decode(), "p": "abcdefgh"}).encode())
 
 
-def encode_exception(exception_type: str, message: str) -> bytes:
+def exception(kind: str, payload: bytes) -> bytes:
+    """An exception, with any payload."""
+    fields = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
+    return encode_frame(fields, payload)
+
+
+def encode_exception(exception_type: str, sentence: str) -> bytes:
     """What ends a stream that Bedrock gives up."""
-    headers = {
-        ":exception-type": exception_type,
-        ":content-type": "application/json",
-        ":message-type": "exception",
-    }
-    return encode_frame(headers, json.dumps({"message": message}).encode())
+    return exception(exception_type, json.dumps({"message": sentence}).encode())
 
 
 def event_stream(blocks: Sequence[dict[str, Any]], **facts: Any) -> list[bytes]:

@@ -117,8 +117,6 @@ def _beta_problems(request: Judged, rules: Rules) -> Iterator[str]:
             yield f"Unexpected value(s) `{beta}` for the `anthropic-beta` header"
     if len(set(request.betas)) != len(request.betas):
         yield f"a beta is named twice: {', '.join(request.betas)}"
-    if rules.by_version_suffix and is_since(request.model, (4, 6)) and request.has_beta("interleaved-thinking-"):
-        yield "Unexpected value(s) `interleaved-thinking` for this model"
 
 
 def _version_problems(request: Judged, rules: Rules) -> Iterator[str]:

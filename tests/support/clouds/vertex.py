@@ -44,8 +44,16 @@ _STATUSES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_D
 class FakeVertex(Cloud):
     """Takes the bearer only. Its own refusals are Google's errors, those of the model are the Claude API's."""
 
-    def __init__(self, play: Script = say_hello, *, project: str = PROJECT, location: str = LOCATION) -> None:
+    def __init__(
+        self,
+        play: Script = say_hello,
+        *,
+        project: str = PROJECT,
+        location: str = LOCATION,
+        rules: strict.Rules = RULES,
+    ) -> None:
         super().__init__(play)
+        self._rules = rules
         self.bearer = BEARER
         self._place = (project, location)
 
@@ -76,7 +84,7 @@ class FakeVertex(Cloud):
         if len(received.body) > BODY_BYTES_MAX:
             raise Rejected(413, "body", "Prompt is too long")
         judged = strict.Judged(normal.body, normal.betas, normal.version, normal.model, normal.counts)
-        found = strict.problems(judged, RULES)
+        found = strict.problems(judged, self._rules)
         if normal.body.get("speed") == "fast" and not strict.is_since(normal.model, (5, 2)):
             found.append("speed: fast is not available for this model")
         if found:
