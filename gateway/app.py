@@ -20,8 +20,8 @@ from gateway.accounting import Accounting
 from gateway.admission import Admission
 from gateway.config import Config, UpstreamConfig
 from gateway.contract import BODY_BYTES_MAX, HOLD_PING_SECONDS
+from gateway.core.bridging.capabilities import parse_capabilities
 from gateway.core.budgets import LimitRow, Limits
-from gateway.core.capabilities import parse_capabilities
 from gateway.core.decision import ScriptProfile
 from gateway.core.estimate import Learned
 from gateway.core.fuse import FuseBox, FuseLimits

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from gateway.context import Attempt, RequestContext
 from gateway.contract import SHOULD_RETRY_HEADER
 from gateway.core.bridging import Bridgeable, Bridged, bridge
-from gateway.core.capabilities import VERSION_FEATURE, Support
+from gateway.core.bridging.capabilities import VERSION_FEATURE, Support
 from gateway.core.headers import first, upstream_headers
 from gateway.core.names import Catalogue
 from gateway.core.places import Place

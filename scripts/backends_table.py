@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from gateway.config.backends import BACKENDS
-from gateway.core.capabilities import Capabilities, Cell, Feature, parse_capabilities
-from gateway.core.features import ACTIONS
+from gateway.core.bridging.capabilities import Capabilities, Cell, Feature, parse_capabilities
+from gateway.core.bridging.features import ACTIONS
 from gateway.core.shapes import SHAPES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,6 +16,7 @@ from gateway.config.model import (
     Listen,
     Org,
     Policy,
+    Prices,
     Route,
     Team,
     UpstreamConfig,
@@ -34,7 +35,7 @@ from gateway.config.sections import (
 )
 from gateway.config.upstreams import read_route, read_upstream
 from gateway.config.values import Table, closest, is_loopback, nearest, shown
-from gateway.core.capabilities import parse_capabilities
+from gateway.core.bridging.capabilities import parse_capabilities
 
 BARE_ACCOUNTS = ("org", "user", "team", "credential", "session", "run", "agent")
 
@@ -110,6 +111,8 @@ def _read_root(root: Table, source: Source) -> Config:
     known = _known_accounts(teams, credentials)
     _check_principals(routes, known)
     _check_budgets(budgets, known)
+    served = _routes(root, routes, upstreams)
+    _check_fallback(root, prices, served, upstreams)
     return Config(
         listen=listen,
         metrics=metrics,
@@ -118,7 +121,7 @@ def _read_root(root: Table, source: Source) -> Config:
         org=Org(org_id, tuple(team.value for team in teams)),
         identity=Identity(tuple(credential.value for credential in credentials)),
         upstreams=tuple(upstream.value for upstream in upstreams),
-        routes=_routes(root, routes, upstreams),
+        routes=served,
         aliases=aliases,
         budgets=tuple(budget.value for budget in budgets),
         fuses=fuses,
@@ -135,6 +138,18 @@ def _routes(root: Table, routes: list[Placed[Route]], upstreams: list[Placed[Ups
     if not routes:
         root.place_of("routes").problem("routes is empty: no model could be reached", "remove it, or add a route")
     return tuple(route.value for route in routes)
+
+
+def _check_fallback(
+    root: Table, prices: Prices, routes: tuple[Route, ...], upstreams: list[Placed[UpstreamConfig]]
+) -> None:
+    """Clients of a cloud name models freely, and it serves whatever the gateway's role may use."""
+    reached = {upstream for route in routes if "*" in route.models for upstream in route.upstreams}
+    clouds = [each.value.id for each in upstreams if each.value.backend in ("bedrock", "vertex")]
+    if prices.fallback_model is not None and not reached.isdisjoint(clouds):
+        place = root.place_of("prices")
+        message = 'prices.fallback_model with a route for "*" lets clients use every model that the cloud lets us use'
+        place.warning(message, "name models in the route, or keep to models that have a price")
 
 
 def _check_listen(root: Table, listen: Listen, metrics: Listen, credentials: list[Placed[CredentialConfig]]) -> None:

@@ -32,7 +32,6 @@ class HeldCall:
     id: str
     name: str
     input: dict[str, Any] | None
-    input_json: bytes
     problem: str | None
 
 
@@ -126,7 +125,6 @@ def _call_site(body: bytes, block: Span, index: int) -> _CallSite | None:
         id=string_member(values, "id"),
         name=string_member(values, "name"),
         input=tool_input,
-        input_json=raw,
         problem=problem,
     )
     if not raw:

@@ -103,7 +103,6 @@ class _Held:
             id=self.block["id"],
             name=self.block["name"],
             input=tool_input,
-            input_json=b"" if self.problem else text.encode(errors="replace"),
             problem=problem,
         )
 

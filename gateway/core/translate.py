@@ -1,7 +1,7 @@
 """A request from one shape to another: model, stream, version and betas move, all else stays byte for byte.
 
 Nine pairs, one table (`_FORMS`): what says the same already in the target's place is left as the client wrote it. Not
-what a backend lacks (`bridging.py`), not the URL and the credential (`upstreams/`), not the answers' streams.
+what a backend lacks (`bridging/`), not the URL and the credential (`upstreams/`), not the answers' streams.
 
 Bedrock's CountTokens wraps an InvokeModel body: `Outgoing.body` is always the inner one, `Wire.body` what is sent.
 """
@@ -27,7 +27,7 @@ DISTINCT_BETA_LISTS_MAX = 64
 
 _plain = re.compile(r"[ -~]*")
 
-Place = Literal["body", "header"]
+Carrier = Literal["body", "header"]
 Pairs = list[tuple[str, str]]
 
 _VERSION_MEMBER = "anthropic_version"
@@ -56,9 +56,9 @@ class _Form:
     """Operations whose body names the model; in the others the path does."""
     stream: bool
     """The body says it; else the path does."""
-    version: Place
+    version: Carrier
     old_version: str
-    betas: Place
+    betas: Carrier
     count: str
     """Member of a token count's answer."""
     headers: tuple[str, ...]

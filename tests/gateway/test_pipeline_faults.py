@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.web.relay import MESSAGE_BYTES_MAX
+from gateway.web.received import MESSAGE_BYTES_MAX
 from tests.gateway.failing import DIALECTS, Bench, failing_clouds, spoken
 from tests.support.clouds import faults
 from tests.support.clouds.bedrock import bedrock_error

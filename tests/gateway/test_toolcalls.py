@@ -96,7 +96,7 @@ class Bench:
 
 def held(name: str, tool_input: dict[str, Any] | None, problem: str | None = None) -> HeldCall:
     """A call as the gate yields it."""
-    return HeldCall(index=0, id="toolu_1", name=name, input=tool_input, input_json=b"", problem=problem)
+    return HeldCall(index=0, id="toolu_1", name=name, input=tool_input, problem=problem)
 
 
 async def test_allowed_call_passes_and_is_counted_and_recorded() -> None:

@@ -29,7 +29,7 @@ OTHERS = (
     "tests/meta/test_layout.py",
     "tests/meta/test_backends.py",
     "tests/gateway/config/test_upstreams.py",
-    "tests/gateway/core/test_capabilities.py",
+    "tests/gateway/core/bridging/test_capabilities.py",
     "tests/gateway/upstreams/test_backends.py",
 )
 """What else must hold of a new backend, or counts backends."""

@@ -7,8 +7,8 @@ import yaml
 
 import gateway
 from gateway.config.backends import BACKENDS
-from gateway.core.capabilities import parse_capabilities
-from gateway.core.support import Support
+from gateway.core.bridging.capabilities import parse_capabilities
+from gateway.core.bridging.support import Support
 
 DOCUMENT: dict[str, Any] = yaml.safe_load((Path(gateway.__file__).parent / "capabilities.yaml").read_text())
 TABLE = parse_capabilities(DOCUMENT)

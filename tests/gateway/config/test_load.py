@@ -255,3 +255,10 @@ def test_upstreams_of_the_documentation_are_in_order() -> None:
     configs = [parse_config(block, ROOT / "ringfence.yaml", KEYS) for block in blocks]
     assert len(blocks) == 2
     assert all(config.warnings == () for config in configs)
+
+
+@pytest.mark.parametrize(("models", "warned"), [('["*"]', 1), ('["claude-*"]', 0)])
+def test_price_for_every_model_of_a_cloud_that_is_routed_whole_is_a_warning(models: str, warned: int) -> None:
+    cloud = "upstreams: [{id: aws, backend: bedrock, region: us-east-1}]\nprices: {fallback_model: claude-opus-5-5}\n"
+    config = load(cloud + f"routes: [{{models: {models}, upstreams: [aws]}}]\n")
+    assert [warning.message.partition(" with")[0] for warning in config.warnings] == ["prices.fallback_model"] * warned

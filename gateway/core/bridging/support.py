@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from gateway.core.features import UNLISTED_BETA, Cell, Feature, Kind, Place, cell_holds, undated
+from gateway.core.bridging.features import UNLISTED_BETA, Cell, Feature, Kind, Place, cell_holds, undated
 from gateway.core.shapes import Change
 
 MODELS_MAX = 256

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.config.backends import BACKENDS
 from gateway.core.bridging import Bridgeable, Bridged, bridge
-from gateway.core.features import ACTIONS, Feature
+from gateway.core.bridging.features import ACTIONS, Feature
 from gateway.core.shapes import Change
 from gateway.core.spans import members
 from gateway.errors import Reason, Refused

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from gateway.core.losses import Losses
+from gateway.core.bridging.losses import Losses
+from gateway.core.bridging.support import Lacks, Support
+from gateway.core.bridging.trimming import Trimmer
+from gateway.core.bridging.turns import fit_messages
 from gateway.core.shapes import OLD_VERSION, Change
 from gateway.core.spans import Edit, Span, members, splice
-from gateway.core.support import Lacks, Support
-from gateway.core.trimming import Trimmer
-from gateway.core.turns import fit_messages
 
 
 class Bridgeable(msgspec.Struct, frozen=True):

@@ -11,10 +11,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gateway.core.features import Feature
+from gateway.core.bridging.features import Feature
+from gateway.core.bridging.trimming import Trimmer
 from gateway.core.parts import cut_elements, cut_members, elements_at, members_at, string_at
 from gateway.core.spans import Edit, Span, splice
-from gateway.core.trimming import Trimmer
 
 NOTE_OPENS = b"<operator-note>\\n"
 NOTE_ENDS = b"\\n</operator-note>"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from gateway.core.bridging import Bridgeable, Bridged, bridge
-from gateway.core.features import Feature
-from gateway.core.losses import Losses
+from gateway.core.bridging.features import Feature
+from gateway.core.bridging.losses import Losses
+from gateway.core.bridging.support import Support
 from gateway.core.shapes import NEW_VERSION, OLD_VERSION, Change
 from gateway.core.spans import Malformed, members
-from gateway.core.support import Support
 from tests.support.capabilities import NEW, OLD, support
 from tests.support.features import ASK
 

@@ -1,6 +1,6 @@
 """The capability table: which backend has which feature of the Messages API. Data in (`capabilities.yaml`), checked.
 
-`Capabilities.support` makes of it what one upstream takes; how a request is fitted to that is `bridging.py`.
+`Capabilities.support` makes of it what one upstream takes; how a request is fitted to that is the package itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, cast, get_args
 
-from gateway.core.features import VERSION_FEATURE, Cell, Feature, Place, Without, parse_place
+from gateway.core.bridging.features import VERSION_FEATURE, Cell, Feature, Place, Without, parse_place
+from gateway.core.bridging.support import Support
 from gateway.core.shapes import Shape
-from gateway.core.support import Support
 
 __all__ = ["VERSION_FEATURE", "Capabilities", "CapabilitiesInvalid", "Cell", "Feature", "Support", "parse_capabilities"]
 
