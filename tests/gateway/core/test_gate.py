@@ -69,7 +69,7 @@ def test_text_of_one_chunk_is_one_piece() -> None:
 
 def test_call_waits_with_its_input() -> None:
     call = held(message_start() + tool_block(0, "toolu_1", "Bash", "", '{"command": "l', 's"}'))
-    assert call == HeldCall(0, "toolu_1", "Bash", {"command": "ls"}, b'{"command": "ls"}', None)
+    assert call == HeldCall(0, "toolu_1", "Bash", {"command": "ls"}, None)
 
 
 def test_nothing_of_a_held_block_passes_before_the_decision() -> None:
@@ -248,7 +248,7 @@ def test_undecided_call_stops_the_caller(decide: str | None) -> None:
     assert isinstance(call, HeldCall)
     if decide is not None:
         with pytest.raises(RuntimeError):
-            gate.release(HeldCall(0, "toolu_1", "Bash", {}, b"{}", None))
+            gate.release(HeldCall(0, "toolu_1", "Bash", {}, None))
     with pytest.raises(RuntimeError):
         next(pieces)
     with pytest.raises(RuntimeError):

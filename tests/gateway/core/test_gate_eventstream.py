@@ -92,7 +92,7 @@ def test_call_waits_and_is_released_whole(pair: tuple[Shape, Shape]) -> None:
     out, call = split(gate, upstream(pair[0], CALL))
     assert [name for name, _ in events_of(pair[1], out)][-1] == "content_block_stop"
     assert b"Bash" not in out
-    assert call == HeldCall(1, "toolu_1", "Bash", {"command": "ls"}, b'{"command": "ls"}', None)
+    assert call == HeldCall(1, "toolu_1", "Bash", {"command": "ls"}, None)
     assert call is not None
     released = events_of(pair[1], gate.release(call))
     assert released == events_of(
