@@ -15,7 +15,7 @@ from gateway.core.spans import Malformed, members
 from tests.support.capabilities import NEW, OLD, support
 from tests.support.features import ASK
 
-CASES = sorted((Path(__file__).parents[2] / "golden" / "bridging").glob("*.json"))
+CASES = sorted((Path(__file__).parents[3] / "golden" / "bridging").glob("*.json"))
 
 
 def fitted(body: dict[str, Any], by: Support, *betas: str, model: str = NEW, version: str = OLD_VERSION) -> Bridged:
