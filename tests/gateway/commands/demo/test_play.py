@@ -23,7 +23,14 @@ def start_demo(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """`folder` takes the place of the machine's temporary folder."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "gateway", "demo", *arguments]
-    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_interrupts
+    )
+
+
+def hear_interrupts() -> None:
+    """Undo what a parent in the background leaves to its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_demo_at_full_speed_keeps_every_promise_and_leaves_nothing(tmp_path: Path) -> None:
