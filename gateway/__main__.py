@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from gateway.commands.client import GatewayClient
 from gateway.commands.demo.pace import DEFAULT_PACE, PACES
 from gateway.commands.environment import CREDENTIAL_VARIABLE, MODES, SHELLS, Wanted, print_environment
+from gateway.commands.explain import QUESTIONS, explain_limits
 from gateway.commands.live import replace_fuse, show_fuses, show_limits, show_sessions
-from gateway.commands.output import EXIT_CODES, EXIT_DONE, EXIT_FAILED, CommandFailed
+from gateway.commands.output import EXIT_CODES, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, CommandFailed
 from gateway.commands.upstreams import show_upstreams
 from gateway.config import ConfigInvalid, Policy, load_config
 from gateway.errors import GatewayError
@@ -20,6 +21,8 @@ DEFAULT_CONFIG = "ringfence.yaml"
 DEFAULT_URL = "http://127.0.0.1:8080"
 URL_VARIABLE = "RINGFENCE_URL"
 SESSIONS_SHOWN = 20
+SPEND_KEYS = "team,user,model,agent-type"
+SPEND_FORMATS = ("table", "csv", "json", "focus")
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -62,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_environment(commands)
     _add_credentials(commands)
     _add_live(commands)
+    _add_reports(commands)
     return parser
 
 
@@ -82,9 +86,11 @@ def _configured(parser: argparse.ArgumentParser, *, as_json: bool = True) -> Non
         parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def _connected(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", default=None, help=f"of the gateway; default: ${URL_VARIABLE}, else {DEFAULT_URL}")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+def _connected(parser: argparse.ArgumentParser, *, within: bool = False) -> None:
+    """`within` a command that takes the same two: what was given there holds unless it is given again."""
+    url, as_json = (argparse.SUPPRESS, argparse.SUPPRESS) if within else (None, False)
+    parser.add_argument("--url", default=url, help=f"of the gateway; default: ${URL_VARIABLE}, else {DEFAULT_URL}")
+    parser.add_argument("--json", action="store_true", default=as_json, help="print JSON")
 
 
 def _add_serving(commands: "_Group") -> None:
@@ -138,6 +144,12 @@ def _add_live(commands: "_Group") -> None:
     limits = _add(commands, "limits", "show limits, and what is spent and held on them", _show_limits)
     _connected(limits)
     limits.add_argument("--account", default=None, help="only this one, such as user:alice")
+    summary = "explain which limits and fuses somebody's next request meets, and which bites first"
+    within = limits.add_subparsers(metavar="COMMAND")
+    explain = _add(within, "explain", summary, _explain_limits)
+    _connected(explain, within=True)
+    for name, meaning in QUESTIONS.items():
+        explain.add_argument(f"--{name}", default=None, help=meaning)
     fuses = commands.add_parser("fuses", help="show and replace fuses").add_subparsers(required=True, metavar="COMMAND")
     _connected(_add(fuses, "list", "list fuses that warned, blew or were replaced", _show_fuses))
     replace = _add(fuses, "replace", "replace a blown fuse", _replace_fuse)
@@ -149,6 +161,20 @@ def _add_live(commands: "_Group") -> None:
     sessions.add_argument("session", nargs="?", default=None, help="only this one")
     sessions.add_argument("--limit", type=int, default=SESSIONS_SHOWN, help=f"how many; default: {SESSIONS_SHOWN}")
     _connected(_add(commands, "upstreams", "show how the upstreams fare", _show_upstreams))
+
+
+def _add_reports(commands: "_Group") -> None:
+    group = commands.add_parser("report", help="report from the audit trail").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    spend = _add(group, "spend", "who spent what, added up from the audit trail", _report_spend)
+    _configured(spend, as_json=False)
+    spend.add_argument("--by", default=SPEND_KEYS, metavar="KEY,...", help=f"keys to add up by; default: {SPEND_KEYS}")
+    spend.add_argument("--from", dest="since", default=None, metavar="DATE", help="first day, in UTC")
+    spend.add_argument("--to", dest="until", default=None, metavar="DATE", help="last day, in UTC")
+    spend.add_argument("--format", choices=SPEND_FORMATS, default="table", help="focus: CSV with FOCUS 1.2 columns")
+    spend.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON")
+    spend.add_argument("--audit", type=Path, default=None, help="file of the trail; default: audit.path")
 
 
 def _serve(parsed: argparse.Namespace) -> int:
@@ -216,6 +242,15 @@ def _show_limits(parsed: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _explain_limits(parsed: argparse.Namespace) -> int:
+    if parsed.account is not None:
+        options = ", ".join(f"--{name}" for name in QUESTIONS)
+        raise CommandFailed(f"limits explain is about a request, not about an --account: use {options}", EXIT_USAGE)
+    asked = {name: getattr(parsed, name) for name in QUESTIONS}
+    explain_limits(_client(parsed), asked, as_json=parsed.json)
+    return EXIT_DONE
+
+
 def _show_fuses(parsed: argparse.Namespace) -> int:
     show_fuses(_client(parsed), as_json=parsed.json)
     return EXIT_DONE
@@ -233,6 +268,19 @@ def _show_sessions(parsed: argparse.Namespace) -> int:
 
 def _show_upstreams(parsed: argparse.Namespace) -> int:
     show_upstreams(_client(parsed), as_json=parsed.json)
+    return EXIT_DONE
+
+
+def _report_spend(parsed: argparse.Namespace) -> int:
+    from gateway.commands.named_files import file_problems
+    from gateway.commands.report import parse_wanted, report_spend
+
+    wanted = parse_wanted(parsed.by, (parsed.since, parsed.until), parsed.format, audit=parsed.audit)
+    config = load_config(parsed.config, os.environ)
+    problems = file_problems(config)
+    if problems:
+        raise ConfigInvalid(problems)
+    report_spend(config, wanted)
     return EXIT_DONE
 
 

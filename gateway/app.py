@@ -49,6 +49,7 @@ from gateway.upstreams import build_session, build_upstream
 from gateway.web.admin import build_admin_routes
 from gateway.web.anthropic import build_anthropic_routes
 from gateway.web.bedrock import build_bedrock_routes
+from gateway.web.explain import Explainer, build_explain_routes
 from gateway.web.health import build_health_routes, build_metrics_app
 from gateway.web.inference import Inference
 from gateway.web.middlewares import build_middlewares
@@ -109,7 +110,7 @@ async def open_gateway(
     async with contextlib.AsyncExitStack() as stack:
         engine = LiveEngine(config.policy.folder, config.policy.overrides, config.policy.mode)
         prices = load_prices(config)
-        limits = Limits(LimitRow(row.account, row.window, row.limit_nanousd, row.strict) for row in config.budgets)
+        limits = build_limits(config)
         store = open_store(config.store.url, limits, clock.unix_ms())
         stack.push_async_callback(store.close)
         authenticator = Authenticator(config, StoredCredentials(store.credentials_version, store.load_credentials))
@@ -144,6 +145,7 @@ async def open_gateway(
         for build in (build_anthropic_routes, build_bedrock_routes, build_vertex_routes):
             api.add_routes(build(inference))
         api.add_routes(build_admin_routes(store, fuses, tree, board, clock))
+        api.add_routes(build_explain_routes(Explainer(limits, store, fuses.box, tree, authenticator, clock)))
         housekeeping = tasks.spawn("housekeeping", keep_house(authenticator, store, clock))
         try:
             yield Gateway(api, build_metrics_app(metrics.render), engine, tasks)
@@ -195,6 +197,14 @@ def build_targets(config: Config, session: aiohttp.ClientSession) -> dict[str, T
         )
 
     return {each.id: target(each) for each in config.upstreams}
+
+
+def build_limits(config: Config) -> Limits:
+    """The configured budgets in the words of the core."""
+    return Limits(
+        LimitRow(row.account, row.window, row.limit_nanousd, row.strict, entry)
+        for entry, row in enumerate(config.budgets)
+    )
 
 
 def build_routes(config: Config) -> list[Route]:

@@ -23,6 +23,8 @@ class LimitRow:
     window: Window
     limit_nanousd: int
     strict: bool
+    entry: int | None = None
+    """Which of the configuration's budgets it is, from 0; None: not from there."""
 
 
 class Limits:
@@ -99,7 +101,7 @@ class Exhausted(Exception):
         if self.resets_at_ms is None:
             then = "it does not reset: ask an operator to raise the limit"
         else:
-            then = f"it resets at {_minute(self.resets_at_ms)}: wait, or ask an operator to raise the limit"
+            then = f"it resets at {format_minute(self.resets_at_ms)}: wait, or ask an operator to raise the limit"
         if self.held_nanousd and self.spent_nanousd + self.needed_nanousd <= self.limit_nanousd:
             then = f"try again when running requests have ended, or a smaller max_tokens; {then}"
         return f"budget exhausted: {limit} has {used}, {needed}; {then}"
@@ -143,5 +145,6 @@ def _utilization(exhausted: Exhausted) -> str:
     return f"{hundredths // 100}.{hundredths % 100:02d}"
 
 
-def _minute(moment_ms: int) -> str:
+def format_minute(moment_ms: int) -> str:
+    """UTC to the minute."""
     return datetime.fromtimestamp(moment_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

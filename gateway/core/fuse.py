@@ -67,6 +67,19 @@ class FuseRecord(msgspec.Struct, frozen=True):
     """What the meter stood at when the fuse was replaced."""
 
 
+class FuseReading(msgspec.Struct, frozen=True):
+    """One fuse of one holder as it stands, whatever its state. Amounts as in `FuseRecord`."""
+
+    id: str
+    scope: Scope
+    holder: str
+    meter: str
+    state: State
+    limit: int
+    value: int | None
+    """Counted since the fuse is in; None: only the conversation of a request can tell."""
+
+
 class FuseUnknown(LookupError):
     """No fuse has this id."""
 
@@ -96,7 +109,7 @@ def fuse_id(scope: Scope, holder: str, meter: str) -> str:
 
 def message(record: FuseRecord) -> str:
     """One sentence for the client: which fuse, its limit, how it is replaced."""
-    value, limit = (_amount(record.meter, amount) for amount in (record.value - record.baseline, record.limit))
+    value, limit = (amount_text(record.meter, amount) for amount in (record.value - record.baseline, record.limit))
     return (
         f"fuse {record.id} of {record.scope} {record.holder} has blown: {record.meter} came to {value}, "
         f"its limit is {limit}; it stays blown until a named person replaces it: "
@@ -139,6 +152,16 @@ class FuseBox:
         """The first blown fuse of `holder`, if one is."""
         known = self._by_holder.get((scope, holder))
         return next((record for record in known.values() if record.state == "blown"), None) if known else None
+
+    def readings(self, scope: Scope, holder: str, meters: Mapping[str, int]) -> list[FuseReading]:
+        """Every fuse of `holder` as `meters` would find it, also one that blew under a limit now gone. Steps none."""
+        known = self._by_holder.get((scope, holder), {})
+        limits = {meter: limit for meter, limit, _ in self._rated[scope]}
+        limits |= {meter: record.limit for meter, record in known.items() if record.state == "blown"}
+        return [
+            _reading(known.get(meter) or _new(scope, holder, meter, limit), limit, meters.get(meter))
+            for meter, limit in limits.items()
+        ]
 
     def replace(self, id: str, by: str, reason: str, now_ms: int) -> FuseRecord:
         """Put a new fuse in, in the name of `by`; returns its record.
@@ -208,6 +231,16 @@ def _step(record: FuseRecord, value: int, limit: int, now_ms: int) -> FuseRecord
     return msgspec.structs.replace(record, state=state, limit=limit, value=value, at_ms=at_ms, baseline=baseline)
 
 
+def _reading(record: FuseRecord, limit: int, value: int | None) -> FuseReading:
+    """What a blown fuse came to stays to be seen when its meter has fallen since."""
+    if record.state == "blown":
+        value = max(record.value, value or 0)
+    elif value is None and record.meter not in STREAK_METERS:
+        value = 0
+    counted = None if value is None else max(0, value - record.baseline)
+    return FuseReading(record.id, record.scope, record.holder, record.meter, record.state, limit, counted)
+
+
 def _new(scope: Scope, holder: str, meter: str, limit: int) -> FuseRecord:
     return FuseRecord(fuse_id(scope, holder, meter), scope, holder, meter, "intact", limit, 0, 0)
 
@@ -216,7 +249,8 @@ def _warn_at(limit: int) -> int:
     return -(-limit * WARN_PERCENT // 100)
 
 
-def _amount(meter: str, value: int) -> str:
+def amount_text(meter: str, value: int) -> str:
+    """An amount of a meter with its unit."""
     if meter == "cost":
         return format_usd(value)
     return f"{value} s" if meter == "seconds" else str(value)

@@ -69,6 +69,15 @@ class Authenticator:
         found = self._known.get(digest)
         return found[1] if found is not None and hmac.compare_digest(found[0], digest) else None
 
+    def principals(self) -> tuple[Principal, ...]:
+        """Everybody who is known now."""
+        return tuple(principal for _, principal in self._known.values())
+
+    @property
+    def teams(self) -> Mapping[str, str]:
+        """User to team, as the configuration says; a credential may name another team."""
+        return _team_of(self._config)
+
     def refresh(self) -> tuple[Problem, ...]:
         """Take over credentials that were created or revoked since.
 

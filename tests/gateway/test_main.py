@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.__main__ import build_parser, main
-from gateway.commands.output import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE
+from gateway.commands.output import EXIT_DONE, EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE
 
 GOOD = "upstreams: [{id: sim, backend: simulated}]\n"
 
@@ -33,11 +33,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["credentials", "revoke", "ci", "--json"],
         ["policy", "test", "--path", "policies", "--json"],
         ["limits", "--account", "user:bob", "--url", "http://x", "--json"],
+        ["limits", "explain", "--user", "bob", "--team", "t", "--credential", "c", "--session", "s", "--agent", "s/a"],
         ["fuses", "list", "--json"],
         ["fuses", "replace", "fuse_1", "--reason", "looked at it", "--json"],
         ["sessions", "--limit", "3", "--json"],
         ["sessions", "s1"],
         ["upstreams", "--url", "http://x", "--json"],
+        ["report", "spend", "--by", "team", "--from", "2026-01-01", "--to", "2026-01-31", "--format", "focus"],
+        ["report", "spend", "--audit", "audit.jsonl", "--json"],
         ["demo", "--claude", "--pace", "fast", "--json"],
     ],
 )
@@ -87,6 +90,15 @@ def test_gateway_is_found_by_argument_then_variable(
     assert "http://127.0.0.1:1/argument" in capsys.readouterr().err
     assert main(["sessions"]) == EXIT_UNREACHABLE
     assert "http://127.0.0.1:1/variable" in capsys.readouterr().err
+
+
+def test_explain_keeps_what_was_said_before_it_and_takes_no_account(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["limits", "--url", "http://127.0.0.1:1/before", "explain"]) == EXIT_UNREACHABLE
+    assert "http://127.0.0.1:1/before" in capsys.readouterr().err
+    assert main(["limits", "--account", "org", "explain"]) == EXIT_USAGE
+    assert "--user" in capsys.readouterr().err
 
 
 def test_damaged_store_is_one_message(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

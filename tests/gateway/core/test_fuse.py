@@ -191,6 +191,38 @@ LIMIT = 6
 METERS: tuple[str, ...] = ("requests", "cost", "consecutive_errors")
 
 
+def test_reading_shows_every_fuse_of_a_holder_and_steps_none() -> None:
+    fuses = box(requests=10, cost=5 * USD, identical_tool_calls=4)
+    readings = fuses.readings("agent", "s/a", {"requests": 12, "depth": 3})
+    shown = {each.meter: (each.state, each.value, each.limit) for each in readings}
+    assert shown == {
+        "requests": ("intact", 12, 10),
+        "cost": ("intact", 0, 5 * USD),
+        "identical_tool_calls": ("intact", None, 4),
+    }
+    assert fuses.records() == [] and fuses.readings("run", "r", {"requests": 1}) == []
+
+
+def test_reading_counts_from_the_replacement_and_keeps_what_a_blown_one_came_to() -> None:
+    fuses = box(active_agents=2)
+    (blown,) = fuses.check("agent", "s/a", {"active_agents": 5}, NOW)
+    (reading,) = fuses.readings("agent", "s/a", {"active_agents": 1})
+    assert (reading.id, reading.state, reading.value) == (blown.id, "blown", 5)
+    fuses.replace(blown.id, "alice", "meant", NOW)
+    (reading,) = fuses.readings("agent", "s/a", {"active_agents": 6})
+    assert (reading.state, reading.value) == ("intact", 2)
+
+
+def test_reading_shows_a_blown_fuse_whose_limit_is_gone() -> None:
+    before, after = box(requests=1), box(cost=USD)
+    before.check("agent", "s/a", {"requests": 2}, NOW)
+    after.restore(before.records())
+    assert [(each.meter, each.state) for each in after.readings("agent", "s/a", {})] == [
+        ("cost", "intact"),
+        ("requests", "blown"),
+    ]
+
+
 class Fuses(RuleBasedStateMachine):
     """Meters that rise, streaks that break, replacements and restarts, in any order."""
 

@@ -56,6 +56,16 @@ def test_known_secret_gives_the_whole_principal() -> None:
     )
 
 
+def test_principals_are_those_who_could_connect_and_teams_those_of_the_configuration() -> None:
+    stored = Stored([row("ci", CI), row("old", BOB, revoked_ms=2)])
+    known = Authenticator(config(written("laptop", ALICE, "alice")), stored.port())
+    assert {(each.user, each.credential, each.team) for each in known.principals()} == {
+        ("alice", "laptop", "platform"),
+        ("bob", "ci", "platform"),
+    }
+    assert known.teams == {"alice": "platform", "bob": "platform"}
+
+
 def test_team_of_the_credential_wins_over_the_user_s() -> None:
     found = Authenticator(config(written("ci", CI, "alice", team="web"), written("x", BOB, "carol")))
     ci, carol = found.authenticate(CI), found.authenticate(BOB)
