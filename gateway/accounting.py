@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from gateway.context import RequestContext
 from gateway.core.budgets import Exhausted, Hold, refusal_headers
-from gateway.core.estimate import Learned, bounded, shape_of, strict_nanousd
+from gateway.core.content import measure_content
+from gateway.core.estimate import Learned, Shape, bounded, shape_of, strict_nanousd
+from gateway.core.known import is_append_only, narrowed, read_outline
 from gateway.core.lineage import AgentNode
 from gateway.core.messages import Tap
 from gateway.core.places import Place
 from gateway.core.prices import Price, PriceTable
 from gateway.core.pricing import Terms, Unpriced, cost_nanousd, terms_for
+from gateway.core.usage import Usage
 from gateway.errors import Reason, Refused
 from gateway.ports import Clock, Ledger
 
@@ -58,8 +61,10 @@ class Accounting:
         shape = shape_of(ctx.ask, ctx.body, max_tokens=ctx.max_tokens)
         expected = strict = self.learned.expected_nanousd(price, shape, ctx.agent.last_tokens, multiplier=multiplier)
         if self.ledger.is_strict(accounts):
-            messages = memoryview(ctx.body)[slice(*ctx.ask.spans["messages"])]
-            strict = strict_nanousd(price, bounded(shape, messages), multiplier=multiplier)
+            strict = min(
+                strict_nanousd(price, each, multiplier=multiplier) for each in self._bounds(ctx, shape, price, now)
+            )
+            expected = min(expected, strict)
         hold = Hold(
             id=hold_id,
             accounts=accounts,
@@ -73,6 +78,40 @@ class Accounting:
         except Exhausted as exhausted:
             raise Refused(Reason.BUDGET_EXHAUSTED, exhausted.message, refusal_headers(exhausted, now)) from None
         ctx.hold = hold
+
+    def _bounds(self, ctx: RequestContext, shape: Shape, price: Price, now: int) -> tuple[Shape, ...]:
+        """What bounds the prompt: its bytes, and what of it is known when it goes on from an earlier one."""
+        assert ctx.ask is not None and ctx.agent is not None
+        ctx.outline = None
+        content = measure_content(memoryview(ctx.body)[slice(*ctx.ask.spans["messages"])])
+        whole = bounded(shape, content)
+        single = len(ctx.places) == 1
+        if whole.unbounded or not is_append_only(ctx.ask, ctx.body, content, single_upstream=single):
+            return (whole,)
+        if not single and any(not self._is_for(price, place.model, now) for place in ctx.places.values()):
+            return (whole,)
+        known = [each for each in ctx.agent.known if each.upstream in ctx.places]
+        beside = (ctx.dialect, ctx.model, ctx.version, *ctx.betas)
+        ctx.outline = read_outline(ctx.ask, ctx.body, beside=beside, known=known)
+        if ctx.outline.part is None:
+            return (whole,)
+        return whole, narrowed(shape, ctx.ask, ctx.body, ctx.outline.part)
+
+    def _is_for(self, price: Price, model: str, now: int) -> bool:
+        """Is it the same model, and so the same tokenizer?"""
+        found = self.prices.find(model, now)
+        return found is not None and found.id == price.id
+
+    def _remember(self, ctx: RequestContext, usage: Usage, price: Price, now: int) -> None:
+        """Only of an answer in one pass to the request as it stands in the body, by the model that was asked."""
+        if ctx.agent is None:
+            return
+        ctx.agent.last_tokens = usage.tokens
+        in_one_pass = not usage.iterations and not usage.refused_empty and not usage.web_search_requests
+        if ctx.outline is None or ctx.upstream is None or ctx.bridged or not in_one_pass or not usage.tokens.prompt:
+            return
+        if usage.model is None or self._is_for(price, usage.model, now):
+            ctx.agent.learn(ctx.outline.answered(usage.tokens.prompt, ctx.upstream))
 
     def settle(self, ctx: RequestContext) -> None:
         """End the hold, if there is one: released when nothing was billed, else settled at the answer's cost."""
@@ -97,8 +136,7 @@ class Accounting:
         usage = tap.usage()
         if usage.final:
             self.learned.observe(price, len(ctx.body), usage)
-            if ctx.agent is not None:
-                ctx.agent.last_tokens = usage.tokens
+            self._remember(ctx, usage, price, now)
         else:
             usage = tap.floor_usage(self.learned.input_tokens(price, len(ctx.body)))
         ctx.usage, ctx.cost_estimated = usage, ctx.cost_estimated or not usage.final

@@ -10,6 +10,7 @@ from typing import Literal
 from gateway.core.body import Ask
 from gateway.core.budgets import Hold
 from gateway.core.decision import Decision, Lineage, Principal
+from gateway.core.known import Outline
 from gateway.core.lineage import AgentNode
 from gateway.core.loops import Streaks
 from gateway.core.messages import Tap
@@ -87,6 +88,8 @@ class RequestContext:
     """Each upstream of the route, and what the model is there."""
     price: Price | None = None
     hold: Hold | None = None
+    outline: Outline | None = None
+    """Set when a strict limit applies, and the next prompt may begin with this one."""
     dispatched: bool = False
     """The request may have reached the upstream, so it may be billed."""
     upstream: str | None = None

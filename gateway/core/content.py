@@ -1,4 +1,4 @@
-"""What of a prompt the body's bytes do not bound: content that is only named, and images. Reads every message once.
+"""What of a prompt the body's bytes do not bound (content that is only named, images) or that may come and go.
 
 Only a strict estimate needs it. What cannot be told counts as unbounded: a block of a type that is not known here, a
 shape that the Messages API does not have.
@@ -22,6 +22,7 @@ _IN_FULL = frozenset(
     }
 )
 """Block types whose content stands in the body."""
+_THINKING = frozenset({"thinking", "redacted_thinking"})
 _IN_FULL_SOURCES = frozenset({"text", "content"})
 
 
@@ -37,6 +38,7 @@ class _Block(msgspec.Struct, gc=False):
 
 class _Message(msgspec.Struct, gc=False):
     content: str | list[_Block] = ""
+    clear_at: msgspec.Raw = msgspec.Raw()
 
 
 _messages = msgspec.json.Decoder(list[_Message])
@@ -44,10 +46,17 @@ _messages = msgspec.json.Decoder(list[_Message])
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """`unbounded`: the prompt may be longer than its bytes tell. `images`: how many stand in the body."""
+    """`unbounded`: the prompt may be longer than its bytes tell; the rest is then not complete."""
 
     images: int = 0
+    """How many stand in the body."""
     unbounded: bool = False
+    thinking: bool = False
+    """There are blocks that the upstream reads in some requests and leaves out of others."""
+    tool_references: bool = False
+    """A deferred tool may join the prompt."""
+    short_lived: bool = False
+    """There are entries for one turn only."""
 
 
 def measure_content(messages: bytes | memoryview) -> Content:
@@ -57,11 +66,13 @@ def measure_content(messages: bytes | memoryview) -> Content:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return Content(unbounded=True)
     images = 0
+    kinds: set[str] = set()
     waiting = [entry.content for entry in entries]
     while waiting:
         content = waiting.pop()
         for block in content if isinstance(content, list) else ():
             if block.type in _IN_FULL:
+                kinds.add(block.type)
                 continue
             if block.type == "tool_result":
                 waiting.append(block.content or "")
@@ -69,4 +80,9 @@ def measure_content(messages: bytes | memoryview) -> Content:
                 images += 1
             elif block.type != "document" or block.source is None or block.source.type not in _IN_FULL_SOURCES:
                 return Content(images, unbounded=True)
-    return Content(images)
+    return Content(
+        images,
+        thinking=not _THINKING.isdisjoint(kinds),
+        tool_references="tool_reference" in kinds,
+        short_lived=any(bytes(entry.clear_at) for entry in entries),
+    )

@@ -1,11 +1,11 @@
 """What a request may cost, before it is sent: a worst case for strict limits and a learned expectation for the rest.
 
-The worst case holds because a token stands for at least one byte of the body, the prompt is never longer than the
-context window, and output never passes `max_tokens`. How far that reaches: content whose size the body does not show
-(URLs, files, PDFs, server-held threads) and tools that the upstream runs count as a full context window, but an
-upstream that reads the prompt again after each of its own tool calls may bill more than one window; a workspace whose
-default geography is `us` pays 1.1 of what a request that does not say so is held at. Not the price of a response:
-`core/pricing.py`.
+The worst case holds because a token stands for at least one byte of the body (or is known from an earlier answer), the
+prompt is never longer than the context window, and output never passes `max_tokens`. How far that reaches: content
+whose size the body does not show (URLs, files, PDFs, server-held threads) and tools that the upstream runs count as a
+full context window, but an upstream that reads the prompt again after each of its own tool calls may bill more than one
+window; a workspace whose default geography is `us` pays 1.1 of what a request that does not say so is held at. Not the
+price of a response: `core/pricing.py`.
 """
 
 from collections import OrderedDict
@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.core.body import Ask
-from gateway.core.content import measure_content
+from gateway.core.content import Content
 from gateway.core.prices import UNIT, Price, Rates
 from gateway.core.pricing import SEARCH_SCALE, geo_multiplier, round_up_nanousd
 from gateway.core.usage import Tokens, Usage
 
 PROMPT_OVERHEAD_TOKENS = 1_024
-"""Tokens the upstream adds that no byte of the body stands for (the system prompt of tool use is 264 to 804)."""
+"""Tokens the upstream adds that no byte of the body stands for: the system prompt of tool use is 264 to 804, by model
+and `tool_choice` (the API's documentation of tool use lists them). Held also on top of a known prompt, whose count has
+them already: they may be others the next time."""
 IMAGE_TOKENS_MAX = 5_000
 """One image, whatever its bytes: a flat picture compresses to fewer bytes than it has tokens."""
 SERVER_TOOL_SEARCHES = 10
@@ -50,6 +52,7 @@ class Shape(msgspec.Struct, frozen=True):
     """What of a request its cost depends on."""
 
     body_bytes: int
+    """Each may be a token of the prompt, save those that `known_tokens` stands for."""
     max_tokens: int | None
     images: int = 0
     unbounded: bool = False
@@ -57,6 +60,8 @@ class Shape(msgspec.Struct, frozen=True):
     web_search: bool = False
     fast: bool = False
     inference_geo: str | None = None
+    known_tokens: int = 0
+    """Most that the part of the prompt outside `body_bytes` has, as an earlier answer told (`core/known.py`)."""
 
 
 def shape_of(ask: Ask, body: bytes, *, max_tokens: int | None = None) -> Shape:
@@ -71,9 +76,8 @@ def shape_of(ask: Ask, body: bytes, *, max_tokens: int | None = None) -> Shape:
     )
 
 
-def bounded(shape: Shape, messages: bytes | memoryview) -> Shape:
+def bounded(shape: Shape, content: Content) -> Shape:
     """`shape` with what only a look at every message finds; a strict estimate needs it."""
-    content = measure_content(messages)
     return msgspec.structs.replace(shape, images=content.images, unbounded=shape.unbounded or content.unbounded)
 
 
@@ -88,7 +92,7 @@ def strict_nanousd(price: Price, shape: Shape, *, multiplier: int = UNIT) -> int
 
     `multiplier`: what the dearest upstream it may go to charges of the list price, in ten-thousandths.
     """
-    bound = shape.body_bytes + PROMPT_OVERHEAD_TOKENS + shape.images * IMAGE_TOKENS_MAX
+    bound = shape.known_tokens + shape.body_bytes + PROMPT_OVERHEAD_TOKENS + shape.images * IMAGE_TOKENS_MAX
     prompt = price.context_window if shape.unbounded else min(price.context_window, bound)
     output = price.max_output if shape.max_tokens is None else max(0, shape.max_tokens)
     candidates = [price.rates_for(prompt, fast=False), price.rates_for(prompt, fast=shape.fast)]

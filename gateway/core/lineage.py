@@ -12,6 +12,7 @@ from hashlib import sha256
 import msgspec
 
 from gateway.contract import MAIN_AGENT
+from gateway.core.known import KNOWN_MAX, Known
 from gateway.core.usage import Tokens
 
 SESSIONS_MAX = 20_000
@@ -88,6 +89,8 @@ class AgentNode:
     used: Used = field(default_factory=Used)
     last_tokens: Tokens | None = None
     """Of its latest response: what of its prompt the upstream has in its cache."""
+    known: tuple[Known, ...] = ()
+    """Of its latest prompts, one of each kind, the newest first: how long they were."""
     in_flight: int = 0
     owes_tool_result: bool = False
     admitted: bool = False
@@ -106,6 +109,11 @@ class AgentNode:
     def meters(self, now_ms: int) -> dict[str, int]:
         """What this agent has used, by meter name."""
         return self.used.meters((now_ms - self.first_seen_ms) // 1000, self.depth)
+
+    def learn(self, prompt: Known) -> None:
+        """Remember a prompt in place of an earlier one with the same system, tools and settings."""
+        others = [each for each in self.known if each.fixed != prompt.fixed]
+        self.known = (prompt, *others[: KNOWN_MAX - 1])
 
     def begin(self, now_ms: int) -> None:
         """A request of this agent starts."""

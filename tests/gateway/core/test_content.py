@@ -53,3 +53,16 @@ def test_document_of_text_is_bounded() -> None:
 @pytest.mark.parametrize("raw", [b"null", b"{}", b'[{"content":5}]', b"[" * 5000, b'[{"content":"\xff"}]'])
 def test_unreadable_messages_are_unbounded(raw: bytes) -> None:
     assert measure_content(raw).unbounded
+
+
+@pytest.mark.parametrize("kind", ["thinking", "redacted_thinking", "th\\u0069nking"])
+def test_thinking_is_found_however_it_is_spelt(kind: str) -> None:
+    assert measure_content(f'[{{"role":"assistant","content":[{{"type":"{kind}"}}]}}]'.encode()).thinking
+    assert not measured({"type": "text", "text": "thinking"}).thinking
+
+
+def test_tool_references_and_entries_for_one_turn_are_found() -> None:
+    found = {"type": "tool_result", "content": [{"type": "tool_reference", "tool_name": "Read"}]}
+    assert measured(found).tool_references
+    assert measure_content(b'[{"role":"system","content":"x","clear_at":"y"}]').short_lived
+    assert measured({"type": "tool_use", "input": {"clear_at": "y"}}) == Content()
