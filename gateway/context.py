@@ -17,7 +17,7 @@ from gateway.core.messages import Tap
 from gateway.core.places import Place
 from gateway.core.prices import Price
 from gateway.core.routing import Route
-from gateway.core.shapes import OLD_VERSION, Asked, Change, Shape
+from gateway.core.shapes import IN_BODY, OLD_VERSION, Asked, Change, Shape
 from gateway.core.usage import Usage
 from gateway.errors import Reason
 
@@ -64,7 +64,7 @@ class RequestContext:
     tag: str | None = None
 
     principal: Principal | None = None
-    asked: Asked = Asked()
+    asked: Asked = IN_BODY
     body: bytes = b""
     """Starts as what the client sent; admission edits it. Always in the client's dialect."""
     ask: Ask | None = None

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.shapes import Asked
+from gateway.core.shapes import IN_BODY, Asked
 from gateway.core.spans import Edit, Malformed, Span, elements, members, typed
 
 DISTINCT_TOOL_LISTS_MAX = 64
@@ -53,7 +53,7 @@ class _OutputConfig(msgspec.Struct):
     effort: str | None = None
 
 
-def peek(body: bytes, asked: Asked = Asked()) -> Ask:  # noqa: B008  # frozen
+def peek(body: bytes, asked: Asked = IN_BODY) -> Ask:
     """Read what matters of a Messages request body. `asked`: what the path has said already.
 
     Raises:

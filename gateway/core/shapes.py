@@ -37,3 +37,7 @@ class Asked(msgspec.Struct, frozen=True):
     operation: Operation = "messages"
     model: str | None = None
     stream: bool | None = None
+
+
+IN_BODY = Asked()
+"""A message of which the path says nothing more."""

@@ -22,10 +22,8 @@ def build(config: UpstreamConfig, session: aiohttp.ClientSession) -> HttpUpstrea
     if config.bearer is not None:
         return build_with(config, endpoint)
     with library_of(config):
-        from gateway.upstreams.sigv4 import SigningPoster, aws_credential
-    assert config.region is not None
-    poster = SigningPoster(endpoint, aws_credential(config.id), service=SERVICE, region=config.region)
-    return build_with(config, poster)
+        from gateway.upstreams.sigv4 import signing_poster
+    return build_with(config, signing_poster(config, endpoint, service=SERVICE))
 
 
 def build_endpoint(config: UpstreamConfig, session: aiohttp.ClientSession) -> Endpoint:

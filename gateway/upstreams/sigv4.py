@@ -18,6 +18,7 @@ from botocore.session import Session
 from multidict import CIMultiDict
 from yarl import URL
 
+from gateway.config import UpstreamConfig
 from gateway.core.headers import first
 from gateway.ports import UpstreamRequest
 from gateway.upstreams.credentials import Lease, LiveCredential, send_renewing
@@ -57,6 +58,12 @@ def aws_credential(
 ) -> LiveCredential[ReadOnlyCredentials]:
     """The credential of an upstream that signs."""
     return LiveCredential(upstream_id, fetch_from(load), check=CHECK)
+
+
+def signing_poster(config: UpstreamConfig, endpoint: Endpoint, *, service: str) -> "SigningPoster":
+    """Signs with what botocore's own chain finds."""
+    assert config.region is not None
+    return SigningPoster(endpoint, aws_credential(config.id), service=service, region=config.region)
 
 
 class SigningPoster:

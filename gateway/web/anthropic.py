@@ -4,11 +4,10 @@ from aiohttp import web
 
 from gateway.contract import COUNT_TOKENS_PATH, FOUNDRY_PREFIX, MESSAGES_PATH, MODELS_PATH
 from gateway.core.prices import ModelRow
-from gateway.core.shapes import Asked
+from gateway.core.shapes import IN_BODY, Asked
 from gateway.web.inference import TAG_PATTERN, Inference, read_body
 from gateway.web.middlewares import CONTEXT
 
-_MESSAGE = Asked("messages")
 _COUNT = Asked("count_tokens")
 
 
@@ -16,7 +15,7 @@ def build_anthropic_routes(inference: Inference) -> list[web.RouteDef]:
     """Every path of the dialect, with and without a tag, and below Foundry's prefix."""
 
     async def create_message(request: web.Request) -> web.StreamResponse:
-        return await inference.create_message(request, _MESSAGE)
+        return await inference.create_message(request, IN_BODY)
 
     async def count_tokens(request: web.Request) -> web.StreamResponse:
         return await inference.count_tokens(request[CONTEXT], _COUNT, await read_body(request))

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.script import Block, Conversation
 from tests.support.clouds.configured import BACKENDS
+from tests.support.clouds.eventstream import event_stream_answer
 from tests.support.dialects import read_error, read_events, text_of, tool_calls_of, write_count, write_request
 from tests.support.gateway import Serving, serving
 from tests.support.upstream import text_block, thinking_block, tool_block
@@ -20,6 +21,7 @@ DIALECTS = ("anthropic", "bedrock", "vertex")
 NAMES = {"anthropic": "claude-opus-5-5", "bedrock": "us.anthropic.claude-opus-5-5", "vertex": "claude-opus-5-5"}
 NO_CURL = {"settings": {"tools": {"deny": [{"tool": "Bash", "commands": ["curl *"]}]}}}
 BASH = {"name": "Bash", "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}}}
+SAID = [thinking_block("hm"), text_block("H\u00e9llo."), tool_block("Bash", {"command": "ls"})]
 HISTORY: list[dict[str, Any]] = [
     {"role": "user", "content": "List the f\u00efles."},
     {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_0", "name": "Bash", "input": {"n": 1.50}}]},
@@ -28,7 +30,7 @@ HISTORY: list[dict[str, Any]] = [
 
 
 def say(_: Conversation) -> Sequence[Block]:
-    return [thinking_block("hm"), text_block("H\u00e9llo."), tool_block("Bash", {"command": "ls"})]
+    return SAID
 
 
 def call_curl(_: Conversation) -> Sequence[Block]:
@@ -77,7 +79,7 @@ async def test_whole_message_crosses_in_both_directions(tmp_path: Path, dialect:
             response, body = await post(gateway, dialect, asked(dialect))
 
     assert (response.status, cloud.problems) == (200, [])
-    assert json.loads(body)["content"] == say(Conversation(cloud.received[0], {}))
+    assert json.loads(body)["content"] == SAID
     assert cloud.received[0].normal.body["messages"] == HISTORY
     assert response.headers["request-id"] and response.headers["x-ringfence-decision"].startswith("dec_")
 
@@ -164,12 +166,9 @@ async def test_same_shape_relays_the_bodys_bytes(tmp_path: Path, backend: str) -
 
 
 async def test_bedrock_stream_is_the_upstreams_byte_for_byte(tmp_path: Path) -> None:
-    from tests.support.clouds.eventstream import event_stream_answer
-
     made = BACKENDS["bedrock"]
-    blocks = say(Conversation(None, {}))  # type: ignore[arg-type]
     async with made.cloud(say) as cloud:
-        cloud.queue(answer := event_stream_answer(blocks))
+        cloud.queue(answer := event_stream_answer(SAID))
         async with serving(tmp_path, "", upstreams=[made.upstream(cloud)]) as gateway:
             _, stream = await post(gateway, "bedrock", asked("bedrock", stream=True))
 

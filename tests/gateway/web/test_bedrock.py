@@ -2,17 +2,15 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from yarl import URL
 
 from gateway.web.bedrock import MODEL_CHARS_MAX
 from tests.support.dialects import read_events, text_of
-from tests.support.gateway import CREDENTIAL, SESSION, Serving, serving
-from tests.support.upstream import Answer, Received, ScriptedUpstream, json_answer, message, stream_answer, text_block
+from tests.support.gateway import CREDENTIAL, SESSION, Serving
+from tests.support.upstream import ScriptedUpstream, text_block
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -32,32 +30,6 @@ SPELLINGS = {
 BODY = json.dumps(
     {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
 )
-
-
-def answer(received: Received) -> Answer:
-    if "count_tokens" in received.raw_path:
-        return json_answer({"input_tokens": 42})
-    blocks = [text_block("Hi.")]
-    return stream_answer(blocks) if received.json().get("stream") else json_answer(message(blocks))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Serving, ScriptedUpstream]]:
-    async with ScriptedUpstream(answer) as scripted:
-        async with serving(tmp_path_factory.mktemp("gateway"), scripted.base_url) as served:
-            yield served, scripted
-
-
-@pytest.fixture
-def gateway(running: tuple[Serving, ScriptedUpstream]) -> Serving:
-    return running[0]
-
-
-@pytest.fixture
-def upstream(running: tuple[Serving, ScriptedUpstream]) -> ScriptedUpstream:
-    """What it received before is forgotten."""
-    running[1].received.clear()
-    return running[1]
 
 
 async def send(

@@ -1,17 +1,15 @@
 """Paths of the Vertex dialect: models and methods however they are written, and what is not there."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from yarl import URL
 
 from gateway.web.vertex import MODEL_CHARS_MAX
 from tests.support.dialects import read_events, text_of
-from tests.support.gateway import CREDENTIAL, SESSION, Serving, serving
-from tests.support.upstream import Answer, Received, ScriptedUpstream, json_answer, message, stream_answer, text_block
+from tests.support.gateway import CREDENTIAL, SESSION, Serving
+from tests.support.upstream import ScriptedUpstream, text_block
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,32 +28,6 @@ ASKED = {
     "messages": [{"role": "user", "content": "hi"}],
 }
 COUNTED = {key: ASKED[key] for key in ("anthropic_version", "messages")}
-
-
-def answer(received: Received) -> Answer:
-    if "count_tokens" in received.raw_path:
-        return json_answer({"input_tokens": 42})
-    blocks = [text_block("Hi.")]
-    return stream_answer(blocks) if received.json().get("stream") else json_answer(message(blocks))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Serving, ScriptedUpstream]]:
-    async with ScriptedUpstream(answer) as scripted:
-        async with serving(tmp_path_factory.mktemp("gateway"), scripted.base_url) as served:
-            yield served, scripted
-
-
-@pytest.fixture
-def gateway(running: tuple[Serving, ScriptedUpstream]) -> Serving:
-    return running[0]
-
-
-@pytest.fixture
-def upstream(running: tuple[Serving, ScriptedUpstream]) -> ScriptedUpstream:
-    """What it received before is forgotten."""
-    running[1].received.clear()
-    return running[1]
 
 
 async def send(gateway: Serving, path: str, body: dict[str, Any] | None = None, method: str = "POST") -> Any:
