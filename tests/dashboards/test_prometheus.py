@@ -1,0 +1,77 @@
+"""Every query of every panel and rule, asked of a real Prometheus that scraped a real gateway under traffic."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from tests.dashboards.board import panel_queries, rules, selectors
+from tests.dashboards.prometheus import Prometheus, scraping
+from tests.support.gateway import CREDENTIAL, Serving, request_body, serving
+from tests.support.upstream import Answer, ScriptedUpstream, stream_answer, text_block
+
+TRAFFIC_SECONDS = 45
+BUDGETS: list[dict[str, Any]] = [
+    {"account": "org", "window": "monthly", "limit_usd": 1000, "strict": True},
+    {"account": "org", "window": "daily", "limit_usd": 500},
+    {"account": "team:platform", "window": "rolling 5h", "limit_usd": 100},
+    {"account": "user:bob", "window": "daily", "limit_usd": 0.000001},
+    {"account": "user", "window": "daily", "limit_usd": 0.001, "on_reach": "warn"},
+    {"account": "org", "meter": "requests", "window": "hourly", "limit": 1_000_000},
+]
+BOB = CREDENTIAL.replace("alice", "bob")
+CACHED = {
+    "input_tokens": 100,
+    "cache_read_input_tokens": 50_000,
+    "cache_creation_input_tokens": 2_000,
+    "cache_creation": {"ephemeral_5m_input_tokens": 2_000, "ephemeral_1h_input_tokens": 0},
+    "output_tokens": 200,
+}
+
+
+def answer() -> Answer:
+    return stream_answer([text_block("Done.")], usage=CACHED)
+
+
+async def one_round(gateway: Serving, upstream: ScriptedUpstream) -> None:
+    """One request that is answered, and one that a limit refuses."""
+    upstream.queue(answer())
+    async with gateway.post(request_body()) as response:
+        assert response.status == 200 and b"message_stop" in await response.read()
+    async with gateway.post(request_body(), headers={"x-api-key": BOB, "x-claude-code-session-id": "bobs"}) as response:
+        assert response.status == 429, await response.text()
+
+
+async def lacking(prometheus: Prometheus, queries: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Those that have no data yet, or lack a label in it."""
+    answers = {query: await prometheus.labels(query) for query in queries}
+    return {
+        query: labels
+        for query, labels in queries.items()
+        if not answers[query] or not all(labels <= found for found in answers[query])
+    }
+
+
+def asked() -> dict[str, set[str]]:
+    """Queries that must have data, and with which labels. Of an alert it is the series that it looks at: none fires."""
+    recorded = [name for rule in rules() if rule.record for name in (rule.name, rule.expr)]
+    watched = [selector for rule in rules() if not rule.record for selector in selectors(rule.expr)]
+    return dict.fromkeys([*recorded, *watched], set[str]()) | panel_queries()
+
+
+async def test_every_query_has_data_after_traffic(tmp_path: Path) -> None:
+    async with (
+        ScriptedUpstream() as upstream,
+        serving(tmp_path, upstream.base_url, budgets=BUDGETS) as gateway,
+        scraping(tmp_path, gateway.metrics_url) as prometheus,
+    ):
+        missing = asked()
+        assert len(missing) > 60
+        try:
+            async with asyncio.timeout(TRAFFIC_SECONDS):
+                while missing:
+                    await one_round(gateway, upstream)
+                    await prometheus.caught_up()
+                    missing = await lacking(prometheus, missing)
+        except TimeoutError:
+            assert missing == {}
+        assert await prometheus.unhealthy() == []
