@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.commands.client import GatewayClient
 from gateway.commands.demo.pace import DEFAULT_PACE, PACES
 from gateway.commands.environment import CREDENTIAL_VARIABLE, MODES, SHELLS, Wanted, print_environment
-from gateway.commands.explain import QUESTIONS, explain_limits
+from gateway.commands.explain import QUESTIONS, REPEATED, explain_limits
 from gateway.commands.live import replace_fuse, show_fuses, show_limits, show_sessions
 from gateway.commands.output import EXIT_CODES, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, CommandFailed
 from gateway.commands.upstreams import show_upstreams
@@ -149,7 +149,8 @@ def _add_live(commands: "_Group") -> None:
     explain = _add(within, "explain", summary, _explain_limits)
     _connected(explain, within=True)
     for name, meaning in QUESTIONS.items():
-        explain.add_argument(f"--{name}", default=None, help=meaning)
+        action = "append" if name in REPEATED else "store"
+        explain.add_argument(f"--{name}", dest=f"asked_{name}", metavar=name.upper(), action=action, help=meaning)
     fuses = commands.add_parser("fuses", help="show and replace fuses").add_subparsers(required=True, metavar="COMMAND")
     _connected(_add(fuses, "list", "list fuses that warned, blew or were replaced", _show_fuses))
     replace = _add(fuses, "replace", "replace a blown fuse", _replace_fuse)
@@ -174,7 +175,8 @@ def _add_reports(commands: "_Group") -> None:
     spend.add_argument("--to", dest="until", default=None, metavar="DATE", help="last day, in UTC")
     spend.add_argument("--format", choices=SPEND_FORMATS, default="table", help="focus: CSV with FOCUS 1.2 columns")
     spend.add_argument("--json", dest="format", action="store_const", const="json", help="print JSON")
-    spend.add_argument("--audit", type=Path, default=None, help="file of the trail; default: audit.path")
+    trail = "file of the trail; default: audit.path; of several gateways on one database, one each"
+    spend.add_argument("--audit", type=Path, action="append", default=[], metavar="FILE", help=trail)
 
 
 def _serve(parsed: argparse.Namespace) -> int:
@@ -246,7 +248,7 @@ def _explain_limits(parsed: argparse.Namespace) -> int:
     if parsed.account is not None:
         options = ", ".join(f"--{name}" for name in QUESTIONS)
         raise CommandFailed(f"limits explain is about a request, not about an --account: use {options}", EXIT_USAGE)
-    asked = {name: getattr(parsed, name) for name in QUESTIONS}
+    asked = {name: getattr(parsed, f"asked_{name}") for name in QUESTIONS}
     explain_limits(_client(parsed), asked, as_json=parsed.json)
     return EXIT_DONE
 

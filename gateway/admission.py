@@ -35,14 +35,17 @@ from gateway.core.loops import streaks
 from gateway.core.names import Catalogue
 from gateway.core.routing import resolve_alias
 from gateway.core.spans import Edit, elements, members, splice
+from gateway.core.substitutes import substitutes
 from gateway.core.translate import read_betas, read_version
-from gateway.decider import Decider
+from gateway.decider import LIMITS, Decider
 from gateway.errors import Reason, Refused
 from gateway.fuseboard import FuseBoard
 from gateway.ports import Clock, Telemetry
 
-CARRIED_OUT = frozenset({"strip_tools", "clamp_max_tokens", "set_model", "log_full"})
+CARRIED_OUT = frozenset({"strip_tools", "clamp_max_tokens", "set_model", "log_full", LIMITS})
 """Obligations of an infer decision that can be met here."""
+SUBSTITUTE_CARRIED_OUT = frozenset({"log_full", LIMITS})
+"""Those of one about a model that the upstream may run besides: what is sent to it is not ours to edit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Admission:
         if not node.admitted:
             await self._admit_spawn(ctx, node, ask)
         await self._decide(ctx, ask)
+        await self._decide_substitutes(ctx, ask)
         for used in node.counters:
             used.requests += 1
         ctx.streaks = streaks(latest_messages(ctx.body, ask.spans["messages"]))
@@ -140,7 +144,27 @@ class Admission:
         self.telemetry.agent_seen("first_request")
 
     async def _decide(self, ctx: RequestContext, ask: Ask) -> None:
-        infer = Infer(
+        infer = self._infer(ctx, ask)
+        ctx.decision = await self.decider.decide(ctx, infer, decision_id=ctx.id, carried_out=CARRIED_OUT)
+        if not ctx.decision.allow:
+            raise _denied(ctx.decision)
+
+    async def _decide_substitutes(self, ctx: RequestContext, ask: Ask) -> None:
+        """What the upstream may run in place of the asked model is asked about as if the client had asked for it."""
+        asked = ctx.decision
+        assert asked is not None
+        for each in substitutes(ask, ctx.body, max_tokens=ask.max_tokens):
+            infer = self._infer(ctx, ask)
+            model = self.catalogue.canonical(each.model)
+            infer = msgspec.structs.replace(infer, model=model, max_tokens=each.max_tokens, speed=each.speed)
+            decision = await self.decider.decide(ctx, infer, decision_id=ctx.id, carried_out=SUBSTITUTE_CARRIED_OUT)
+            if not decision.allow:
+                raise _denied(decision)
+            limits = tuple(dict.fromkeys((*asked.limits, *decision.limits)))
+            asked = ctx.decision = msgspec.structs.replace(asked, limits=limits)
+
+    def _infer(self, ctx: RequestContext, ask: Ask) -> Infer:
+        return Infer(
             model=self.catalogue.canonical(ask.model),
             stream=ask.stream,
             max_tokens=ask.max_tokens,
@@ -153,9 +177,6 @@ class Admission:
             body_bytes=len(ctx.body),
             dialect=ctx.dialect,
         )
-        ctx.decision = await self.decider.decide(ctx, infer, decision_id=ctx.id, carried_out=CARRIED_OUT)
-        if not ctx.decision.allow:
-            raise _denied(ctx.decision)
 
     def _edit(self, ctx: RequestContext, ask: Ask) -> None:
         edits = self._edits(ctx, ask)

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.core.body import Ask
-from gateway.core.budgets import Hold
+from gateway.core.budgets import Hold, LimitView
 from gateway.core.decision import Decision, Lineage, Principal
+from gateway.core.estimate import Shape as Sized
 from gateway.core.known import Outline
 from gateway.core.lineage import AgentNode
 from gateway.core.loops import Streaks
 from gateway.core.messages import Tap
 from gateway.core.places import Place
-from gateway.core.prices import Price
+from gateway.core.prices import UNIT, Price
 from gateway.core.routing import Route
 from gateway.core.shapes import IN_BODY, OLD_VERSION, Asked, Change, Shape
 from gateway.core.usage import Usage
@@ -88,6 +89,22 @@ class RequestContext:
     """Each upstream of the route, and what the model is there."""
     price: Price | None = None
     hold: Hold | None = None
+    limits: tuple[LimitView, ...] = ()
+    """The limits that apply, as they stood before the hold."""
+    covered_chars: int | None = None
+    """Output, in characters, that the hold is for; past it the hold must be extended. None: for all there can be."""
+    extensions: int = 0
+    """How often the hold was extended."""
+    clamped_from: int | None = None
+    """The `max_tokens` that was lowered so that the request fits a limit."""
+    cut: bool = False
+    """The stream was ended as `max_tokens`, because the hold ran out and could not be extended."""
+    sized: Sized | None = None
+    """What the request may use, as it was held."""
+    multiplier: int = UNIT
+    """What the dearest upstream it may go to charges of the list price, in ten-thousandths."""
+    counted_tokens: int | None = None
+    """The prompt's tokens as the upstream counted them beforehand."""
     outline: Outline | None = None
     """Set when a strict limit applies, and the next prompt may begin with this one."""
     dispatched: bool = False

@@ -16,6 +16,10 @@ VERTEX_PREFIXES = ("/v1/projects/", "/projects/")
 TAG_PREFIX = "/gw/"
 """Any inference path may be reached as `/gw/<tag><path>`; the tag becomes the principal tag `path`."""
 ADMIN_PREFIX = "/ringfence/v1"
+SPEND_LIMITS_PATH = "/v1/organizations/spend_limits"
+"""Limits that operators set, in the shapes of Anthropic's admin API."""
+OAUTH_USAGE_PATH = "/api/oauth/usage"
+"""Where Claude Code asks what its user has spent."""
 
 # Lineage claimed by the client. Claude Code's own names come first, ours serve every other client.
 SESSION_HEADERS = ("x-claude-code-session-id", "x-ringfence-session-id")

@@ -11,6 +11,8 @@ from gateway.core.decision import Action, Decision, Meters, Query, Spawn, Time, 
 from gateway.core.lineage import AgentNode
 from gateway.ports import AuditSink, Clock, Ledger, PolicyEngine, Telemetry
 
+LIMITS = "limits"
+"""Carried out by whoever holds the request to the limits of its decision."""
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -79,8 +81,14 @@ class Decider:
 
 def _met(decision: Decision, carried_out: frozenset[str]) -> Decision:
     if decision.allow and decision.limits:
-        message = "the decision sets limits, which only the configuration can do in this version"
-        return denied("engine/obligation", message, decision.revision)
+        if LIMITS not in carried_out:
+            message = "the decision sets limits, which only a model request can be held to"
+            return denied("engine/obligation", message, decision.revision)
+        try:
+            for limit in decision.limits:
+                limit.row()
+        except ValueError as error:
+            return denied("engine/obligation", f"the decision sets a limit: {error}", decision.revision)
     for obligation in decision.obligations if decision.allow else ():
         if obligation.kind not in carried_out:
             message = f"the decision asks for '{obligation.kind}', which cannot be done for this action"

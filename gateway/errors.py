@@ -34,6 +34,8 @@ class Reason(StrEnum):
     POLICY_FAILED = "policy_failed"
     """The engine raised, answered undefined, or asked for an obligation we do not know: denied."""
     BUDGET_EXHAUSTED = "budget_exhausted"
+    RATE_LIMITED = "rate_limited"
+    """A limit on how many at once, or within a short time: the same request is welcome again soon."""
     FUSE_BLOWN = "fuse_blown"
 
     OVERLOADED = "overloaded"

@@ -6,19 +6,23 @@ or a status that says so. A request that may have been billed before it failed i
 
 import asyncio
 import email.utils
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import msgspec
 
 from gateway.context import Attempt, RequestContext
 from gateway.contract import SHOULD_RETRY_HEADER
 from gateway.core.bridging import Bridgeable, Bridged, bridge
 from gateway.core.bridging.capabilities import VERSION_FEATURE, Support
+from gateway.core.counting import count_body
 from gateway.core.headers import first, upstream_headers
 from gateway.core.names import Catalogue
 from gateway.core.places import Place
 from gateway.core.routing import Route, select_route
-from gateway.core.shapes import NEW_VERSION, OLD_VERSION, Change, Shape
-from gateway.core.translate import Outgoing, translate
+from gateway.core.shapes import NEW_VERSION, OLD_VERSION, Asked, Change, Shape
+from gateway.core.translate import Outgoing, translate, translate_count
 from gateway.errors import GatewayError, Reason, Refused, Unsendable
 from gateway.ports import Clock, Upstream, UpstreamAnswer, UpstreamRequest
 from gateway.slots import Slots
@@ -30,13 +34,25 @@ ERROR_SECONDS_MAX = 10.0
 """Longest wait for the rest of an error answer: somebody else could be answering meanwhile."""
 PLACES_REMEMBERED_MAX = 1024
 """Distinct models, as clients spell them, whose upstreams' names for them are remembered."""
+COUNT_SECONDS = 5.0
+"""Longest wait for a token count: what it would tell is bounded otherwise too."""
 _TRIED_ELSEWHERE = frozenset({408, 409, 429})
 _MAYBE_BILLED = frozenset({Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_BROKE})
 _SENT = _MAYBE_BILLED | {Reason.UPSTREAM_UNREACHABLE}
 _NOT_FOR_THIS_ONE = frozenset({Reason.CAPABILITY_MISSING, Reason.BODY_MALFORMED, Reason.BODY_TOO_LARGE})
 """What keeps a request from an upstream though there is nothing wrong with it."""
 
+
+class _Count(msgspec.Struct):
+    input_tokens: Annotated[int, msgspec.Meta(ge=0)]
+
+
+_count = msgspec.json.Decoder(_Count)
+
 HoldAgain = Callable[[RequestContext], Awaitable[None]]
+Attempting = Coroutine[Any, Any, UpstreamAnswer]
+Carry = Callable[[Attempting], Awaitable[UpstreamAnswer]]
+"""Awaits an attempt, and decides what becomes of it when whoever waits for it is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +68,8 @@ class Target:
     profile: str | None = None
     region: str | None = None
     multiplier: int | None = None
+    counts: bool = False
+    """May be asked how long a prompt is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +102,7 @@ class Forwarding:
             known = self._places[key] = (route, {each: self._place(ctx, each) for each in route.upstreams})
         ctx.places = known[1]
 
-    async def forward(self, ctx: RequestContext, hold_again: HoldAgain) -> UpstreamAnswer:
+    async def forward(self, ctx: RequestContext, hold_again: HoldAgain, *, carry: Carry) -> UpstreamAnswer:
         """The first answer that stands: a success, or an error that another upstream would give as well.
 
         Raises `GatewayError`: what the last upstream failed with, CAPABILITY_MISSING, or UPSTREAMS_DOWN.
@@ -99,7 +117,7 @@ class Forwarding:
             if refusals.maybe_billed:
                 await hold_again(ctx)
             try:
-                answer = await self._try(ctx, upstream_id)
+                answer = await self._try(ctx, upstream_id, carry)
             except GatewayError as error:
                 refusals.add_error(error)
                 continue
@@ -110,13 +128,39 @@ class Forwarding:
             refusals.add_answer(await _kept(answer, self.error_seconds), ctx)
         return self._give_up(ctx, refusals, all_asked=len(order) == len(ctx.route.upstreams))
 
-    async def _try(self, ctx: RequestContext, upstream_id: str) -> UpstreamAnswer:
-        """One attempt, with its outcome told to the board."""
+    async def count(self, ctx: RequestContext) -> int | None:
+        """Tokens of the prompt as the first upstream of the route that may be asked counts them; None: none does."""
+        assert ctx.ask is not None and ctx.route is not None and ctx.dialect != "operator"
+        found = (self.targets[each] for each in ctx.route.upstreams)
+        target = next((each for each in found if each.counts), None)
+        if target is None:
+            return None
+        body, spans = count_body(ctx.body, ctx.ask.spans)
+        ask = msgspec.structs.replace(ctx.ask, spans=spans, stream=False)
+        asking = replace(ctx, body=body, ask=ask, asked=Asked("count_tokens", ctx.ask.model, stream=False), path="")
+        try:
+            request, _ = self._request(asking, target, ctx.places[target.upstream.id])
+            async with asyncio.timeout(COUNT_SECONDS):
+                answer = await _kept(await target.upstream.send(request), COUNT_SECONDS)
+            pieces = [piece async for piece in answer.chunks()]
+            counted = translate_count(b"".join(pieces), target.upstream.shape, "anthropic")
+            return _count.decode(counted).input_tokens if answer.status == 200 else None
+        except (GatewayError, TimeoutError, msgspec.MsgspecError):
+            return None
+
+    async def _try(self, ctx: RequestContext, upstream_id: str, carry: Carry) -> UpstreamAnswer:
+        """One attempt, once there is a place for it. Nobody is tried after one that was left under way."""
         target, place = self.targets[upstream_id], ctx.places[upstream_id]
         request, changes = self._request(ctx, target, place)
         assert ctx.principal is not None
         if not await target.slots.take(ctx.principal.user, timeout_seconds=target.queue_seconds):
             raise GatewayError(Reason.OVERLOADED, f"upstream '{upstream_id}' has no free place; try again in a moment")
+        return await carry(self._attempt(ctx, target, request, changes=changes))
+
+    async def _attempt(
+        self, ctx: RequestContext, target: Target, request: UpstreamRequest, *, changes: tuple[Change, ...]
+    ) -> UpstreamAnswer:
+        """What has a place at the upstream ends with an answer that gives it back, or gives it back."""
         try:
             answer = await self._send(ctx, target, request, changes=changes)
         except BaseException:

@@ -4,8 +4,10 @@ Each step is one object: `admission.py`, `accounting.py`, `forwarding.py`, `web/
 `ports.py`; HTTP towards the client is `web/`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from gateway.accounting import Accounting
@@ -15,12 +17,14 @@ from gateway.core.lineage import AgentNode
 from gateway.core.prices import ModelRow
 from gateway.core.routing import select_route
 from gateway.errors import GatewayError, Reason
-from gateway.forwarding import Forwarding
+from gateway.forwarding import Attempting, Forwarding
 from gateway.ports import AuditSink, Clock, LineageStore, Telemetry, UpstreamAnswer
 from gateway.tasks import Tasks
 
 T = TypeVar("T")
 Relay = Callable[[RequestContext, UpstreamAnswer], Awaitable[T]]
+Left = Callable[[RequestContext, "asyncio.Task[UpstreamAnswer]"], None]
+"""Takes over an attempt whose client left before it was answered: sets `drain` of the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,20 @@ class Pipeline:
     clock: Clock
     tasks: Tasks
 
-    async def serve(self, ctx: RequestContext, relay: Relay[T]) -> T:
-        """One model request: nothing leaves before it is allowed and paid for; whatever happens, it is settled."""
+    async def serve(self, ctx: RequestContext, relay: Relay[T], left: Left) -> T:
+        """One model request: nothing leaves before it is allowed and paid for; whatever happens, it is settled.
+
+        What was sent is answered and billed also when the client does not wait for it, so it goes on without it.
+        """
+
+        def carry(attempt: Attempting) -> Awaitable[UpstreamAnswer]:
+            return self.tasks.finish("send", attempt, partial(left, ctx))
+
         try:
             await self.admission.admit(ctx)
             self.forwarding.plan(ctx)
             await self.accounting.reserve(ctx)
-            return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again))
+            return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again, carry=carry))
         except BaseException as error:
             note_failure(ctx, error)
             raise
@@ -61,7 +72,7 @@ class Pipeline:
         try:
             await self.admission.admit_uncounted(ctx)
             self.forwarding.plan(ctx)
-            return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again))
+            return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again, carry=_here))
         except BaseException as error:
             note_failure(ctx, error)
             raise
@@ -85,6 +96,7 @@ class Pipeline:
         try:
             await drain()
         finally:
+            ctx.reason = Reason.CLIENT_GONE  # an attempt that went on wrote its own
             self._settle_now(ctx)
             self.record(ctx)
 
@@ -113,7 +125,11 @@ class Pipeline:
         ctx.reason = ctx.reason or Reason.COMPLETED
         self.records.audit.request(ctx)
         self.records.telemetry.request_ended(ctx)
-        self.records.telemetry.held_nanousd(self.accounting.ledger.held_total())
+
+
+def _here(attempt: Attempting) -> Attempting:
+    """Awaited by whoever asked, and cancelled with it."""
+    return attempt
 
 
 def note_failure(ctx: RequestContext, error: BaseException) -> None:

@@ -3,17 +3,20 @@
 Adapters live in `upstreams/ policy/ identity/ stores/ telemetry/`; tests pass fakes. Nothing is implemented here.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
 from gateway.context import RequestContext
-from gateway.core.budgets import AccountView, Hold
+from gateway.core.budgets import Expired, Hold, LimitView
 from gateway.core.decision import Decision, Principal, Query, ScriptProfile, ToolClass, ToolFacts
 from gateway.core.fuse import FuseRecord
+from gateway.core.limits import Amounts, LimitRow, Series
 from gateway.core.lineage import AgentRecord
 from gateway.core.shapes import Operation, Shape
+from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
 
 
 class Clock(Protocol):
@@ -55,20 +58,42 @@ class ScriptProfiler(Protocol):
     def __call__(self, script: str) -> ScriptProfile: ...
 
 
+def _untold(*_: object) -> None:
+    """For a ledger that nobody listens to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who is told what settlements did."""
+
+    overshot: Callable[[LimitRow, int], None] = _untold
+    """Of each that took spend past a limit, and by how much."""
+    corrected: Callable[[str], None] = _untold
+    """Of each that came for an expired hold, by its id: the true cost counts now."""
+
+
+NOBODY_TOLD = Told()
+
+
 class Ledger(Protocol):
     """Holds money before it is spent. Every hold ends exactly once: settle, release or expire."""
 
-    async def reserve(self, hold: Hold) -> None:
-        """Hold on every account of `hold` or on none; durable when it returns.
+    async def reserve(self, hold: Hold) -> tuple[LimitView, ...]:
+        """Hold on every limit of `hold` or on none; durable when it returns. The limits as they stood before.
 
         Raises `core.budgets.Exhausted` when a limit would be passed, `Refused(STORE_UNAVAILABLE)` when it is not kept.
         """
         ...
 
-    def settle(self, hold_id: str, cost_nanousd: int, now_ms: int) -> None:
-        """Turn the hold into spend: at once for every later `reserve`, on disk soon after; once however often called.
+    async def extend(self, hold_id: str, worst: Amounts, expected: Amounts, now_ms: int) -> bool:
+        """Raise an open hold to these amounts; False: it has ended. Raises as `reserve`: then it stays as it was."""
+        ...
 
-        Never waits and never fails, so that no cancellation can come between an answer and its bill.
+    def settle(self, hold_id: str, spent: Amounts, backend: str, now_ms: int) -> None:
+        """Turn the hold into spend: at once for every later `reserve` here, on disk soon after. Once.
+
+        Never waits and never fails, so that no cancellation can come between an answer and its bill. Of a hold that
+        had expired it corrects what was counted.
         """
         ...
 
@@ -76,20 +101,47 @@ class Ledger(Protocol):
         """Nothing was dispatched or nothing is billed: give the hold back. Never waits."""
         ...
 
-    def views(self, accounts: Sequence[str] | None, now_ms: int) -> list[AccountView]:
-        """Limits, spend and holds of the named accounts (None: every account with a limit), for people."""
+    def is_strict(self, accounts: Sequence[str], model: str, backends: Sequence[str]) -> bool:
+        """Does a strict limit apply?"""
         ...
 
-    def is_strict(self, accounts: Sequence[str]) -> bool:
-        """Does a strict limit hold for one of the accounts?"""
+    def views(self, now_ms: int) -> list[LimitView]:
+        """Every limit that names its account, and the others that were met lately; as last known, for metrics."""
+        ...
+
+    async def standing(self, accounts: Sequence[str], now_ms: int) -> list[LimitView]:
+        """Every limit that a request on these accounts can meet, for people. Raises `Refused(STORE_UNAVAILABLE)`."""
+        ...
+
+    async def used(self, series: Sequence[Series], now_ms: int) -> list[int]:
+        """What each series has used, limited or not, for people. Raises `Refused(STORE_UNAVAILABLE)`."""
         ...
 
     def spent(self, account: str) -> int:
-        """Nano-dollars spent by an account in all."""
+        """Nano-dollars spent by an account in all, as last known."""
         ...
 
     def held_total(self) -> int:
-        """Nano-dollars held and not settled yet."""
+        """Nano-dollars held by this process and not settled yet."""
+        ...
+
+
+class LimitStore(Protocol):
+    """Keeps the limits that operators set, and what changed. The ledger of the same store applies them at once."""
+
+    async def stored_limits(self) -> list[StoredLimit]:
+        """In the order of creation. Raises `Refused(STORE_UNAVAILABLE)`, as all of these."""
+        ...
+
+    async def change_limit(self, which: str, change: LimitChange, author: Author) -> StoredLimit | None:
+        """Replace the limit whose id or slot is `which` by what `change` makes of it, with its audit record.
+
+        What `change` raises passes on, and nothing is changed.
+        """
+        ...
+
+    async def limit_audit(self, after: int, most: int) -> list[AuditedChange]:
+        """Up to `most` changes whose number is greater than `after`, oldest first."""
         ...
 
 
@@ -103,6 +155,58 @@ class LineageStore(Protocol):
     """Remembers agents and their meters across restarts."""
 
     def save_agent(self, record: AgentRecord) -> None: ...
+
+
+class StoredCredential(Protocol):
+    """A credential of the store, as far as identity goes."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def team(self) -> str | None: ...
+    @property
+    def hash(self) -> bytes: ...
+    @property
+    def revoked_ms(self) -> int | None: ...
+    @property
+    def operator(self) -> bool: ...
+    @property
+    def tags(self) -> Mapping[str, str]: ...
+
+
+class Store(Ledger, LimitStore, FuseStore, LineageStore, Protocol):
+    """Everything that outlives a process, in one place."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing can be kept just now, for the operator; None when it can."""
+        ...
+
+    @property
+    def journal_entries(self) -> int:
+        """What was spent while the store was away and is not in it yet."""
+        ...
+
+    @property
+    def expired_at_open(self) -> Sequence[Expired]:
+        """Holds that a dead owner had left; they are spend now."""
+        ...
+
+    def open_holds(self) -> tuple[int, int | None]:
+        """How many holds of this process have not ended, and when the oldest was made, in Unix milliseconds."""
+        ...
+
+    async def expire(self, now_ms: int) -> Sequence[Expired]:
+        """Settle what is overdue at the held amount, and whatever else is done about once a second."""
+        ...
+
+    async def load_fuses(self) -> list[FuseRecord]: ...
+    async def load_agents(self, since_ms: int) -> list[AgentRecord]: ...
+    async def load_credentials(self) -> Sequence[StoredCredential]: ...
+    async def credentials_version(self) -> object: ...
+    async def close(self) -> None: ...
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True):
@@ -156,6 +260,8 @@ class AuditSink(Protocol):
     def decision(self, ctx: RequestContext, query: Query, decision: Decision, *, decision_id: str) -> None: ...
     def request(self, ctx: RequestContext) -> None: ...
     def fuse(self, record: FuseRecord) -> None: ...
+    def expired(self, expired: Expired, at_ms: int) -> None: ...
+    def corrected(self, hold_id: str, at_ms: int) -> None: ...
 
 
 class Telemetry(Protocol):
@@ -166,4 +272,7 @@ class Telemetry(Protocol):
     def decided(self, query: Query, decision: Decision, seconds: float) -> None: ...
     def fuse_blown(self, scope: str, meter: str) -> None: ...
     def agent_seen(self, via: str) -> None: ...
-    def held_nanousd(self, total: int) -> None: ...
+    def held(self, ctx: RequestContext) -> None: ...
+    def limit_refused(self, series: Series) -> None: ...
+    def overshot(self, limit: LimitRow, amount: int) -> None: ...
+    def hold_expired(self, count: int) -> None: ...

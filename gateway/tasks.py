@@ -1,11 +1,11 @@
-"""Background tasks that are named, kept and awaited; the only home of `create_task` and `shield`.
+"""Background tasks that are named, kept and awaited; the only home of `create_task`.
 
 Not a pool and not a queue: how many tasks there may be is decided by whoever spawns them.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -36,21 +36,29 @@ class Tasks:
 
         Raises RuntimeError after `close`, when nobody would wait for it any more.
         """
-        task = self._keep(name, work)
+        self._require_open(name, work)
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._keep(task)
         task.add_done_callback(_report_failure)
         return task
 
-    async def finish(self, name: str, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, which runs to its end also when the caller is cancelled meanwhile (settling, closing).
+    async def finish(self, name: str, work: Coroutine[Any, Any, T], left: Callable[[asyncio.Task[T]], None]) -> T:
+        """Await `work`, which goes on when the caller is cancelled meanwhile: `left` is then given its task, in time.
 
-        The caller gets the result or the exception; when the caller has left, an exception is logged under `name`.
+        Whoever gets the task is answerable for it: awaits it, or cancels it, and lets go of what it may have brought.
+        Until then only the caller keeps it, so that the usual case costs little.
         """
-        task = self._keep(name, work)
+        self._require_open(name, work)
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        task = loop.create_task(_told(work, ended), name=name)
         try:
-            return await asyncio.shield(task)
+            await ended
         except asyncio.CancelledError:
-            task.add_done_callback(_report_failure)
+            self._keep(task)
+            left(task)
             raise
+        return task.result()
 
     async def close(self, timeout_seconds: float) -> list[str]:
         """Wait for all tasks, cancel what is left after `timeout_seconds`; the names of those that had to be cancelled.
@@ -72,14 +80,23 @@ class Tasks:
         while self._running and (left_seconds := deadline - now()) > 0:
             await asyncio.wait(set(self._running), timeout=left_seconds)
 
-    def _keep(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def _require_open(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
         if self._closed:
             work.close()
             raise RuntimeError(f"task {name!r} was started after the tasks were closed")
-        task = asyncio.get_running_loop().create_task(work, name=name)
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return task
+
+
+async def _told(work: Coroutine[Any, Any, T], ended: asyncio.Future[None]) -> T:
+    """Told by the work itself: a callback of its task would come a round of the event loop later."""
+    try:
+        return await work
+    finally:
+        if not ended.done():
+            ended.set_result(None)
 
 
 def _report_failure(task: asyncio.Task[Any]) -> None:

@@ -8,7 +8,7 @@ from gateway.commands.named_files import file_problems
 from gateway.commands.output import EXIT_DONE, EXIT_FAILED, plain, print_json, print_rich, table
 from gateway.config import Config, ConfigInvalid, Policy, Problem, Route, UpstreamConfig, load_config
 from gateway.config.backends import BACKENDS, Backend
-from gateway.core.pricing import format_usd
+from gateway.core.budgets import limit_text
 from gateway.errors import GatewayError
 from gateway.policy.bundle import load_bundle
 from gateway.policy.loadcheck import check_policies
@@ -83,7 +83,8 @@ def _not_enforced(policy: Policy) -> str:
 def _summary(config: Config) -> dict[str, str]:
     """What would run, one line each; no secret is in any of it."""
     budgets = (
-        f"{row.account} {row.window} {format_usd(row.limit_nanousd)}{' strict' if row.strict else ''}"
+        f"{f'each {row.per} of ' if row.per else ''}{row.account}: {limit_text(row).removeprefix('the ')}"
+        f"{', strict' if row.strict else ''}"
         for row in config.budgets
     )
     fuses = (

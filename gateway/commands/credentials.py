@@ -8,12 +8,12 @@ import secrets
 import time
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Literal
 
 from gateway.commands.output import EXIT_USAGE, CommandFailed, moment, plain, print_json, print_rich, table
 from gateway.config import Config
-from gateway.stores.credentials import CredentialRow, CredentialRows, CredentialTaken
+from gateway.stores import Credentials, open_credentials
+from gateway.stores.credentials import CredentialRow, CredentialTaken
 
 SECRET_BYTES = 32
 SECRET_PREFIX = "rf_"
@@ -111,8 +111,8 @@ def revoke_credential(config: Config, credential: str, *, as_json: bool) -> None
     print_rich(plain(f"credential {credential} is revoked"))
 
 
-def _rows(config: Config) -> CredentialRows:
-    return CredentialRows(Path(config.store.url.removeprefix("sqlite:///")))
+def _rows(config: Config) -> Credentials:
+    return open_credentials(config.store)
 
 
 def _listed(row: CredentialRow) -> _Listed:

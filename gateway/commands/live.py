@@ -6,26 +6,16 @@ from rich.text import Text
 from rich.tree import Tree
 
 from gateway.commands.client import GatewayClient, path_part
-from gateway.commands.output import moment, plain, print_json, print_rich, table
+from gateway.commands.limits import limit_table
+from gateway.commands.output import amount, moment, plain, print_json, print_rich, table
 from gateway.core.pricing import format_usd
-
-
-class LimitRow(msgspec.Struct):
-    """One limit of one account; `limit_nanousd` None: counted, not limited."""
-
-    account: str
-    window: str
-    limit_nanousd: int | None
-    spent_nanousd: int
-    held_nanousd: int
-    strict: bool
-    resets_at_ms: int | None = None
+from gateway.core.standing import Standing
 
 
 class Limits(msgspec.Struct):
     """Answer of `/limits`."""
 
-    limits: list[LimitRow]
+    limits: tuple[Standing, ...]
 
 
 class FuseRow(msgspec.Struct):
@@ -91,21 +81,8 @@ def show_limits(client: GatewayClient, account: str | None, *, as_json: bool) ->
     if as_json:
         print_json(answer)
         return
-    rows = table("Limits", "account", "window", ">limit", ">spent", ">held", ">left", "strict", "resets")
-    for row in answer.limits:
-        limit = row.limit_nanousd
-        left = "-" if limit is None else format_usd(max(0, limit - row.spent_nanousd - row.held_nanousd))
-        rows.add_row(
-            plain(row.account),
-            plain(row.window),
-            "-" if limit is None else format_usd(limit),
-            format_usd(row.spent_nanousd),
-            format_usd(row.held_nanousd),
-            left,
-            "yes" if row.strict else "no",
-            moment(row.resets_at_ms),
-        )
-    print_rich(rows if answer.limits else "No limit is set on any account.")
+    none = "No limit is set." if account is None else f"No limit is set on {account}."
+    print_rich(limit_table("Limits", answer.limits) if answer.limits else plain(none))
 
 
 def show_fuses(client: GatewayClient, *, as_json: bool) -> None:
@@ -117,8 +94,8 @@ def show_fuses(client: GatewayClient, *, as_json: bool) -> None:
     rows = table("Fuses", "id", "scope", "holder", "meter", "state", ">value", ">limit", "since", "replaced")
     for row in answer.fuses:
         replaced = f"{row.replaced_by}: {row.replaced_reason}" if row.replaced_by else "-"
-        texts = (row.id, row.scope, row.holder, row.meter, row.state, _amount(row.meter, row.value))
-        rest = (_amount(row.meter, row.limit), moment(row.at_ms), replaced)
+        texts = (row.id, row.scope, row.holder, row.meter, row.state, amount(row.meter, row.value))
+        rest = (amount(row.meter, row.limit), moment(row.at_ms), replaced)
         rows.add_row(*(plain(text) for text in (*texts, *rest)))
     print_rich(rows if answer.fuses else "Every fuse is intact.")
 
@@ -179,7 +156,3 @@ def _with_fuses(text: Text, fuses: list[str]) -> Text:
     if not fuses:
         return text
     return text.append_text(Text("  fuses: ", style="bold red")).append_text(plain(", ".join(fuses)))
-
-
-def _amount(meter: str, value: int) -> str:
-    return format_usd(value) if meter == "cost" else str(value)

@@ -10,6 +10,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gateway.core.pricing import format_usd
+
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -67,6 +69,11 @@ def table(title: str, *columns: str) -> Table:
 def plain(value: object) -> Text:
     """Text that came from elsewhere: markup means nothing in it, and nothing in it steers the terminal."""
     return Text("".join(char if char.isprintable() else "\ufffd" for char in str(value)))
+
+
+def amount(meter: str, value: int) -> str:
+    """Dollars for cost, else the count."""
+    return format_usd(value) if meter == "cost" else str(value)
 
 
 def moment(unix_ms: int | None) -> str:

@@ -5,7 +5,7 @@ The sums are `core/showback`'s, the FOCUS columns `core/focus`'s; here they are 
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from gateway.commands.trail import Trail
 from gateway.config import Config
 from gateway.core.focus import COLUMNS, focus_keys, focus_rows
 from gateway.core.pricing import format_usd
-from gateway.core.showback import GROUPS, Keys, Names, Record, Sums, add_up, total_of
+from gateway.core.showback import GROUPS, Keys, Names, Record, Sums, add_up, spent, total_of, unsettled
 from gateway.core.usage import Tokens
 from gateway.core.windows import DAY_MS
 
@@ -37,11 +37,11 @@ class Wanted:
     since: date | None
     until: date | None
     format: Format
-    audit: Path | None
-    """Instead of the configured trail."""
+    audit: tuple[Path, ...]
+    """Instead of the configured trail; of several gateways, one each."""
 
 
-def parse_wanted(by: str, days: tuple[str | None, str | None], format: Format, *, audit: Path | None) -> Wanted:
+def parse_wanted(by: str, days: tuple[str | None, str | None], format: Format, *, audit: Sequence[Path]) -> Wanted:
     """The options as given. Raises `CommandFailed` for a key or a day that is none."""
     keys = tuple(dict.fromkeys(key.strip() for key in by.split(",")))
     unknown = [key for key in keys if key not in GROUPS]
@@ -50,14 +50,15 @@ def parse_wanted(by: str, days: tuple[str | None, str | None], format: Format, *
     since, until = _parse_day("--from", days[0]), _parse_day("--to", days[1])
     if since is not None and until is not None and until < since:
         raise CommandFailed(f"--to: {until} is before --from {since}", EXIT_USAGE)
-    return Wanted(keys, since, until, format, audit)
+    return Wanted(keys, since, until, format, tuple(audit))
 
 
 def report_spend(config: Config, wanted: Wanted) -> None:
     """Print the report; lines of the trail that are no records are told on stderr. Raises `CommandFailed`."""
-    trail = Trail(_trail_path(config, wanted.audit))
+    paths = _trail_paths(config, wanted.audit)
+    trail, expired = Trail(paths), unsettled(Trail(paths).requests())
     by = focus_keys(wanted.by) if wanted.format == "focus" else wanted.by
-    sums = add_up(_within(trail.requests(), wanted), by, _names(config))
+    sums = add_up(_within(spent(trail.requests(), expired), wanted), by, _names(config))
     match wanted.format:
         case "table":
             _print_table(wanted, trail, sums)
@@ -80,8 +81,8 @@ def _parse_day(option: str, text: str | None) -> date | None:
         raise CommandFailed(f"{option}: {text!r} is no day; write it as 2026-01-31", EXIT_USAGE) from None
 
 
-def _trail_path(config: Config, named: Path | None) -> Path:
-    if named is not None:
+def _trail_paths(config: Config, named: tuple[Path, ...]) -> tuple[Path, ...]:
+    if named:
         return named
     if config.audit.path == STDOUT:
         message = (
@@ -89,7 +90,7 @@ def _trail_path(config: Config, named: Path | None) -> Path:
             " audit.path to a file for reports to come"
         )
         raise CommandFailed(message)
-    return Path(config.audit.path)
+    return (Path(config.audit.path),)
 
 
 def _names(config: Config) -> Names:
@@ -99,7 +100,7 @@ def _names(config: Config) -> Names:
         price = prices.find(spelling, 0)
         return None if price is None else price.id
 
-    return Names(model, {upstream.id: upstream.backend for upstream in config.upstreams})
+    return Names(model, {upstream.id: upstream.backend for upstream in config.upstreams}, config.org.id)
 
 
 def _within(requests: Iterable[Record], wanted: Wanted) -> Iterable[Record]:

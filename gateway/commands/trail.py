@@ -6,7 +6,7 @@ that was read before is known by its inode. Sums do not depend on the order.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,41 +19,30 @@ PLACES_NAMED = 5
 
 
 class Trail:
-    """The records of requests in an audit file and its rotated files, and which lines were none."""
+    """The records of requests in audit files and their rotated files, and which lines were none."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, paths: Sequence[Path]) -> None:
         self.unreadable = 0
         """Lines that are no audit record."""
         self.places: list[str] = []
         """The first of them, as `file:line`."""
         self.oldest_ms: int | None = None
         """The moment of the oldest request that was read."""
-        self._path = path
+        self._paths = tuple(paths)
 
     def requests(self) -> Iterator[Record]:
         """Every request. Raises `CommandFailed` when a file cannot be read."""
         read: set[tuple[int, int]] = set()
-        for path in (self._path, *self._rotated()):
+        for path in (path for named in self._paths for path in (named, *_rotated(named))):
             try:
                 yield from self._requests_in(path, read)
             except FileNotFoundError:
-                if path == self._path:
+                if path in self._paths:
                     message = f"{path}: there is no such audit trail; name the file with --audit"
                     raise CommandFailed(message) from None
             except OSError as error:
                 cause = error.strerror or str(error)
                 raise CommandFailed(f"{path}: cannot be read: {cause}; run this as who may read it") from None
-
-    def _rotated(self) -> list[Path]:
-        prefix = self._path.name + "."
-        try:
-            names = os.listdir(self._path.parent)
-        except OSError:
-            return []
-        numbers = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-        present = sorted(int(number) for number in numbers if number.isascii() and number.isdigit())
-        meanwhile = present[-1] + 1 if present else 1
-        return [self._path.with_name(f"{prefix}{number}") for number in (*present, meanwhile)]
 
     def _requests_in(self, path: Path, read: set[tuple[int, int]]) -> Iterator[Record]:
         with _open(path) as file:
@@ -77,6 +66,18 @@ class Trail:
             if len(self.places) < PLACES_NAMED:
                 self.places.append(place)
             return None
+
+
+def _rotated(named: Path) -> list[Path]:
+    prefix = named.name + "."
+    try:
+        names = os.listdir(named.parent)
+    except OSError:
+        return []
+    numbers = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    present = sorted(int(number) for number in numbers if number.isascii() and number.isdigit())
+    meanwhile = present[-1] + 1 if present else 1
+    return [named.with_name(f"{prefix}{number}") for number in (*present, meanwhile)]
 
 
 def _open(path: Path) -> BinaryIO:

@@ -8,7 +8,6 @@ from gateway.config.load import ConfigInvalid, load_config, parse_config
 from gateway.config.model import (
     Audit,
     BreakerConfig,
-    Budget,
     Config,
     CredentialConfig,
     Fuses,
@@ -27,7 +26,6 @@ from gateway.config.model import (
 __all__ = [
     "Audit",
     "BreakerConfig",
-    "Budget",
     "Config",
     "ConfigInvalid",
     "CredentialConfig",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from gateway.config.document import CONFIG_BYTES_MAX, Entry, Problem, Source, parse_document
+from gateway.config.budgets import check_budgets, read_budget, report_unmatched
+from gateway.config.document import CONFIG_BYTES_MAX, Problem, Source, parse_document
 from gateway.config.model import (
-    Budget,
     Config,
     CredentialConfig,
     Identity,
@@ -24,7 +24,6 @@ from gateway.config.model import (
 from gateway.config.sections import (
     Placed,
     read_audit,
-    read_budget,
     read_credentials,
     read_fuses,
     read_listen,
@@ -36,8 +35,6 @@ from gateway.config.sections import (
 from gateway.config.upstreams import read_route, read_upstream
 from gateway.config.values import Table, closest, is_loopback, nearest, shown
 from gateway.core.bridging.capabilities import parse_capabilities
-
-BARE_ACCOUNTS = ("org", "user", "team", "credential", "session", "run", "agent")
 
 
 class ConfigInvalid(Exception):
@@ -91,15 +88,15 @@ def _position(problem: Problem) -> tuple[int, ...]:
 
 
 def _read_root(root: Table, source: Source) -> Config:
-    listen = read_listen(root.table("listen"), Listen())
-    metrics = read_listen(root.table("metrics"), Listen(port=9464))
+    listen = read_listen(root.table("listen"), Listen(), drains=True)
+    metrics = read_listen(root.table("metrics"), Listen(port=9464), drains=False)
     store, policy = read_store(root), read_policy(root.table("policy"))
-    org_id, teams = read_org(root.table("org"))
+    org_id, zone, teams = read_org(root.table("org"))
     credentials = read_credentials(root.table("identity"))
     upstreams = [Placed(read_upstream(table), table) for table in root.tables("upstreams")]
     routes = [Placed(read_route(table), table) for table in root.tables("routes")]
     aliases = root.text_mapping("aliases")
-    budgets = [Placed(read_budget(table), table) for table in root.tables("budgets")]
+    budgets = [read_budget(table, number) for number, table in enumerate(root.tables("budgets"))]
     fuses, audit = read_fuses(root.table("fuses")), read_audit(root.table("audit"))
     prices = read_prices(root.table("prices"))
     root.done()
@@ -110,7 +107,7 @@ def _read_root(root: Table, source: Source) -> Config:
     _check_capabilities(upstreams)
     known = _known_accounts(teams, credentials)
     _check_principals(routes, known)
-    _check_budgets(budgets, known)
+    check_budgets(budgets, known, sorted({upstream.value.backend for upstream in upstreams}))
     served = _routes(root, routes, upstreams)
     _check_fallback(root, prices, served, upstreams)
     return Config(
@@ -118,7 +115,7 @@ def _read_root(root: Table, source: Source) -> Config:
         metrics=metrics,
         store=store,
         policy=policy,
-        org=Org(org_id, tuple(team.value for team in teams)),
+        org=Org(org_id, tuple(team.value for team in teams), zone),
         identity=Identity(tuple(credential.value for credential in credentials)),
         upstreams=tuple(upstream.value for upstream in upstreams),
         routes=served,
@@ -159,7 +156,7 @@ def _check_listen(root: Table, listen: Listen, metrics: Listen, credentials: lis
         place.problem(
             f"listen.host {listen.host} is reachable from outside and no credential is configured", suggestion
         )
-    if listen.port != 0 and listen == metrics:
+    if listen.port != 0 and (listen.host, listen.port) == (metrics.host, metrics.port):
         place.problem(f"listen and metrics are both {listen.host}:{listen.port}", "give metrics a port of its own")
 
 
@@ -238,44 +235,7 @@ def _check_principals(routes: list[Placed[Route]], known: Mapping[str, list[str]
         for principal in route.value.principals:
             kind, _, name = principal.partition(":")
             if known.get(kind) and name not in known[kind]:
-                _report_unmatched(route.table.place_of_text("principals", principal), kind, name, known[kind])
-
-
-def _check_budgets(budgets: list[Placed[Budget]], known: Mapping[str, list[str]]) -> None:
-    seen: set[tuple[str, str]] = set()
-    for budget in budgets:
-        account, window = budget.value.account, budget.value.window
-        if account:
-            _check_account(account, budget.table, known)
-        if account and (account, window) in seen:
-            budget.table.entry.problem(
-                f"{budget.table.entry.name} is a second {window} budget of {account}", "keep one"
-            )
-        seen.add((account, window))
-
-
-def _check_account(account: str, table: Table, known: Mapping[str, list[str]]) -> None:
-    """An account that matches nothing would be a limit that never holds."""
-    place = table.place_of("account")
-    kind, colon, name = account.partition(":")
-    if kind not in BARE_ACCOUNTS or (colon and (kind == "org" or not name)):
-        kinds = (*BARE_ACCOUNTS, *(f"{kind}:{name}" for kind, names in known.items() for name in names))
-        place.problem(f"{place.name} {shown(place)} is no account", closest(account, kinds))
-    elif kind == "agent" and colon and "/" not in name:
-        place.problem(f"{place.name} {shown(place)} names no agent", "agent:<session>/<agent>")
-    elif name and name not in known.get(kind, [name]):
-        _report_unmatched(place, kind, name, known[kind])
-
-
-def _report_unmatched(place: Entry, kind: str, name: str, known: list[str]) -> None:
-    """Credentials may also be in the store, which is not read here: only one that looks mistyped is a problem."""
-    match = nearest(name, known)
-    if match is not None:
-        place.problem(f"{place.name} {shown(place)} matches nobody", f"did you mean {kind}:{match}?")
-    elif kind == "credential":
-        place.warning(f"{place.name} {shown(place)} is no configured credential", "is it in the store?")
-    else:
-        place.problem(f"{place.name} {shown(place)} matches nobody", f"add the {kind} to org.teams")
+                report_unmatched(route.table.place_of_text("principals", principal), kind, name, known[kind])
 
 
 def _check_unique(rows: list[tuple[str, Table]], kind: str) -> None:

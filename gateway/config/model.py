@@ -3,15 +3,17 @@
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 from gateway.config.document import Problem
-from gateway.core.windows import Window
+from gateway.core.limits import LimitRow
 
 PolicyMode = Literal["enforce", "shadow"]
 RuleMode = Literal["enforce", "shadow", "off"]
+OnFailure = Literal["closed", "open"]
 
 
 def _empty() -> Mapping[str, Any]:
@@ -50,13 +52,20 @@ class Listen:
 
     host: str = "127.0.0.1"
     port: int = 8080
+    drain_seconds: float = 30.0
+    """How long running answers and their settlements may take when the gateway is told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
     """Where money, agents, fuses and credentials are kept. The path in `url` is absolute after loading."""
 
-    url: str = "sqlite:///ringfence.db"
+    url: str = field(default="sqlite:///ringfence.db", repr=False)
+    """May hold a password."""
+    on_failure: OnFailure = "closed"
+    """When Postgres is away: `closed` refuses; `open` lets through what no strict limit guards."""
+    journal: Path | None = None
+    """Folder where what was spent while Postgres is away is written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,8 @@ class Org:
 
     id: str = "default"
     teams: tuple[Team, ...] = ()
+    time_zone: tzinfo = UTC
+    """In which days, weeks and months of limits begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +169,8 @@ class UpstreamConfig:
     concurrent_max: int | None = None
     queue_seconds: float = 30.0
     """Longest wait for one of `concurrent_max` places."""
+    count_tokens: bool = False
+    """Ask it how long a prompt is that a strict limit must bound and of which little is known."""
     breaker: BreakerConfig = BreakerConfig()
     scenario: Path | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -177,16 +190,6 @@ class Route:
     upstreams: tuple[str, ...]
     weights: Mapping[str, int] = field(default_factory=_empty)
     principals: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """A limit on cost per window. `account` is an exact account or a bare kind (a default for each of that kind)."""
-
-    account: str
-    window: Window
-    limit_nanousd: int
-    strict: bool = False
 
 
 LOOP_FUSES = {"identical_tool_calls": 10, "consecutive_errors": 15}
@@ -232,7 +235,7 @@ class Config:
     org: Org = Org()
     identity: Identity = Identity()
     aliases: Mapping[str, str] = field(default_factory=_empty)
-    budgets: tuple[Budget, ...] = ()
+    budgets: tuple[LimitRow, ...] = ()
     fuses: Fuses = Fuses()
     audit: Audit = Audit()
     prices: Prices = Prices()

@@ -6,15 +6,18 @@ Upstreams and routes: `upstreams.py`. What sections say of each other: `load.py`
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from types import MappingProxyType
 from typing import Generic, TypeVar, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from gateway.config.document import Entry
 from gateway.config.model import (
     Audit,
-    Budget,
     CredentialConfig,
     Fuses,
     Listen,
+    OnFailure,
     Policy,
     PolicyMode,
     Prices,
@@ -33,13 +36,13 @@ from gateway.config.values import (
     read_usd,
     shown,
 )
-from gateway.core.windows import WINDOWS, Window
 
 SUMMED_METERS = ("requests", "output_tokens", "total_tokens", "tool_calls", "cost_usd", "seconds")
 AGENT_METERS = (*SUMMED_METERS, "identical_tool_calls", "consecutive_errors")
 """Streaks are those of one conversation, so only an agent has them."""
 TREE_METERS = (*SUMMED_METERS, "agents", "active_agents", "depth")
 SQLITE_PREFIX = "sqlite:///"
+POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 SECRET_CHARS_MIN = 16
 """Shortest credential that may be shown to us: shorter ones can be guessed."""
 METER_MAX = 1_000_000_000_000
@@ -60,30 +63,47 @@ class Placed(Generic[T]):
     table: Table
 
 
-def read_listen(table: Table | None, default: Listen) -> Listen:
-    """`{host, port}`."""
+def read_listen(table: Table | None, default: Listen, *, drains: bool) -> Listen:
+    """`{host, port}`, and `drain_seconds` where answers may be running when it stops."""
     if table is None:
         return default
-    listen = Listen(table.text("host") or default.host, table.integer("port", default.port, low=0, high=65535))
+    listen = Listen(
+        host=table.text("host") or default.host,
+        port=table.integer("port", default.port, low=0, high=65535),
+        drain_seconds=table.seconds("drain_seconds", default.drain_seconds) if drains else default.drain_seconds,
+    )
     table.done()
     return listen
 
 
 def read_store(root: Table) -> Store:
-    """`{url}`: a SQLite file; its path becomes absolute."""
+    """`{url, on_failure, journal}`: a SQLite file, or a Postgres database; paths become absolute."""
     table = root.table("store")
-    url = Store().url if table is None else table.text("url") or Store().url
-    place = root.entry if table is None else table.place_of("url")
-    if table is not None:
-        table.done()
+    if table is None:
+        return Store(_sqlite_url(root.entry, Store().url))
+    url = table.text("url") or Store().url
+    place = table.place_of("url")
+    on_failure: OnFailure = table.choice("on_failure", get_args(OnFailure), "closed")
+    journal = table.path("journal")
+    table.done()
+    if url.startswith(POSTGRES_PREFIXES):
+        return Store(url, on_failure, journal or place.source.folder / "ringfence-journal")
+    for key in ("on_failure", "journal"):
+        if table.find(key) is not None:
+            table.place_of(key).key_problem(f"store.{key} is for Postgres", "remove it: a SQLite file is not away")
+    return Store(_sqlite_url(place, url))
+
+
+def _sqlite_url(place: Entry, url: str) -> str:
     name = url.removeprefix(SQLITE_PREFIX)
     if name == url or not name:
-        place.problem(f"{place.name} is {shown(place)}", "write sqlite:///ringfence.db or sqlite:////absolute/path.db")
-        return Store()
+        known = "write sqlite:///ringfence.db, sqlite:////absolute/path.db or postgresql://user@host/database"
+        place.problem(f"{place.name} names no database that is known", known)  # not shown: it may hold a password
+        return Store().url
     path = absolute_path(place, name)
     if path is not None and not path.parent.is_dir():
         place.problem(f"{place.name}: the folder {path.parent} does not exist", "create it, or name another")
-    return Store(f"{SQLITE_PREFIX}{path}")
+    return f"{SQLITE_PREFIX}{path}"
 
 
 def read_policy(table: Table | None) -> Policy:
@@ -116,17 +136,30 @@ def read_policy(table: Table | None) -> Policy:
     )
 
 
-def read_org(table: Table | None) -> tuple[str, list[Placed[Team]]]:
-    """`{id, teams: [{id, users}]}`."""
+def read_org(table: Table | None) -> tuple[str, tzinfo, list[Placed[Team]]]:
+    """`{id, time_zone, teams: [{id, users}]}`."""
     if table is None:
-        return "default", []
+        return "default", UTC, []
     org = read_id(table, "id", "default")
+    zone = _read_zone(table)
     teams: list[Placed[Team]] = []
     for row in table.tables("teams"):
         teams.append(Placed(Team(read_id(row, "id"), row.texts("users")), row))
         row.done()
     table.done()
-    return org, teams
+    return org, zone, teams
+
+
+def _read_zone(table: Table) -> tzinfo:
+    name = table.text("time_zone")
+    if name is None or name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        place = table.place_of("time_zone")
+        place.problem(f"{place.name} is {shown(place)}", "a name of the time zone database, such as Europe/Berlin")
+        return UTC
 
 
 def read_credentials(table: Table | None) -> list[Placed[CredentialConfig]]:
@@ -155,18 +188,6 @@ def read_credentials(table: Table | None) -> list[Placed[CredentialConfig]]:
         found.append(Placed(credential, row))
     table.done()
     return found
-
-
-def read_budget(table: Table) -> Budget:
-    """`{account, window, limit_usd, strict}`."""
-    account = table.required("account")
-    window: Window = table.choice("window", WINDOWS, None)
-    limit = table.find("limit_usd")
-    if limit is None:
-        table.entry.problem(f"{table.entry.name} has no limit_usd", "add limit_usd: 50")
-    budget = Budget(account, window, 1 if limit is None else read_usd(limit), table.flag("strict", False))
-    table.done()
-    return budget
 
 
 def read_fuses(table: Table | None) -> Fuses:

@@ -77,6 +77,7 @@ def read_upstream(table: Table) -> UpstreamConfig:
         price_multiplier=_read_multiplier(table.find("price_multiplier")),
         concurrent_max=_read_concurrent_max(table),
         queue_seconds=queue_seconds,
+        count_tokens=table.flag("count_tokens", False),
         breaker=_read_breaker(table.table("breaker")),
         scenario=table.path("scenario"),
         headers=_read_headers(table.mapping("headers")),

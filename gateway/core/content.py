@@ -28,6 +28,7 @@ _IN_FULL_SOURCES = frozenset({"text", "content"})
 
 class _Source(msgspec.Struct, gc=False):
     type: str = ""
+    content: "str | list[_Block] | None" = None
 
 
 class _Block(msgspec.Struct, gc=False):
@@ -37,6 +38,7 @@ class _Block(msgspec.Struct, gc=False):
 
 
 class _Message(msgspec.Struct, gc=False):
+    role: str = ""
     content: str | list[_Block] = ""
     clear_at: msgspec.Raw = msgspec.Raw()
 
@@ -57,6 +59,8 @@ class Content:
     """A deferred tool may join the prompt."""
     short_lived: bool = False
     """There are entries for one turn only."""
+    system_blocks: int = 0
+    """How many stand in system entries: some upstreams are sent them as marked text of the user."""
 
 
 def measure_content(messages: bytes | memoryview) -> Content:
@@ -78,11 +82,18 @@ def measure_content(messages: bytes | memoryview) -> Content:
                 waiting.append(block.content or "")
             elif block.type == "image" and block.source is not None and block.source.type == "base64":
                 images += 1
-            elif block.type != "document" or block.source is None or block.source.type not in _IN_FULL_SOURCES:
+            elif block.type == "document" and block.source is not None and block.source.type in _IN_FULL_SOURCES:
+                waiting.append(block.source.content or "")
+            else:
                 return Content(images, unbounded=True)
     return Content(
         images,
         thinking=not _THINKING.isdisjoint(kinds),
         tool_references="tool_reference" in kinds,
         short_lived=any(bytes(entry.clear_at) for entry in entries),
+        system_blocks=sum(_blocks(entry.content) for entry in entries if entry.role == "system"),
     )
+
+
+def _blocks(content: str | list[_Block]) -> int:
+    return len(content) if isinstance(content, list) else 1

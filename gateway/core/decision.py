@@ -4,9 +4,12 @@ Shapes are DESIGN 5; `policies/schema/input.json` is the same in JSON Schema and
 No engine here, and no evaluation.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+
+from gateway.core.limits import KINDS, LimitRow, Meter, OnReach
+from gateway.core.windows import Window, is_window
 
 ToolClass = Literal["read", "write", "exec", "network", "agent", "other"]
 
@@ -188,14 +191,40 @@ class RuleReason(msgspec.Struct, frozen=True):
     message: str
 
 
-class Limit(msgspec.Struct, frozen=True):
-    """A limit that a decision adds to those of the configuration."""
+class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A limit that a decision adds to those of the configuration. `max` is nano-dollars or a count.
+
+    It holds when `account` is one of the request's own. A misspelt key would make another limit than was meant.
+    """
 
     account: str
-    meter: str
-    window: str
-    max: int
-    on_reach: str = "refuse"
+    meter: Meter
+    window: Window
+    max: Annotated[int, msgspec.Meta(ge=0)]
+    on_reach: OnReach = "refuse"
+    strict: bool = False
+
+    def row(self) -> LimitRow:
+        """As the ledger takes it.
+
+        Raises:
+            ValueError: there is no such account or window.
+        """
+        kind, _, name = self.account.partition(":")
+        if kind not in KINDS or (not name and self.account != "org") or (name and kind == "org"):
+            raise ValueError(f"{self.account!r} is no account, such as org or user:alice")
+        if not is_window(self.window):
+            raise ValueError(f"{self.window!r} is no window")
+        return LimitRow(
+            account=self.account,
+            max=self.max,
+            window=self.window,
+            meter=self.meter,
+            strict=self.strict,
+            on_reach=self.on_reach,
+            id="policy",
+            source="policy",
+        )
 
 
 class Obligation(msgspec.Struct, frozen=True):

@@ -18,7 +18,8 @@ Blocks come one at a time because clients in use find a delta's block by its pos
 gaps, or with a block begun while another waits, they would run a name with an input that was not decided with it.
 `server_tool_use` and `mcp_tool_use` report what the upstream runs itself and pass.
 
-Answers that are not streamed pass the gate in `core/calls.py`. Not here: deciding, waiting, writing to the client.
+Answers that are not streamed pass the gate in `core/calls.py`; how a stream is ended before its time is
+`core/endings.py`. Not here: deciding, waiting, writing to the client.
 """
 
 import json
@@ -40,6 +41,7 @@ from gateway.core.calls import (
     rewrite_message,
 )
 from gateway.core.denial import Denial, denial_text, denied_input
+from gateway.core.endings import Shown, block_delta, finish, refuse, text_block, whole_block
 from gateway.core.errorbody import is_clean
 from gateway.core.faults import read_fault
 from gateway.core.messages import Tap
@@ -57,18 +59,6 @@ from gateway.core.strict import (
 from gateway.errors import GatewayError
 
 __all__ = ["HELD_BYTES_MAX", "DenialForm", "HeldCall", "StreamGate", "gate_message", "rewrite_message"]
-
-_VISIBLE = ("text", "thinking")
-_EMPTY_MESSAGE: JsonObject = {
-    "id": "msg_ringfence",
-    "type": "message",
-    "role": "assistant",
-    "model": "",
-    "content": [],
-    "stop_reason": None,
-    "stop_sequence": None,
-    "usage": {"input_tokens": 0, "output_tokens": 0},
-}
 
 
 @dataclass(slots=True)
@@ -111,7 +101,7 @@ class StreamGate:
     """The gate of one streamed response. `tap` sees every event as it came, also those that are held.
 
     `rename` is a model as the upstream writes it, and as the client is to see it. After a GatewayError only `refusal`
-    may follow.
+    may follow, after `finish` nothing.
     """
 
     def __init__(
@@ -122,22 +112,26 @@ class StreamGate:
         self._form: DenialForm = form
         self._rename = rename
         self._begun = 0
-        self._shown = 0
-        self._open: dict[int, str] = {}
+        self._shown = Shown()
         self._ids: set[str] = set()
         self._held: _Held | None = None
         self._waiting: tuple[HeldCall, _Held] | None = None
-        self._calls_shown = 0
-        self._calls_as_text = 0
-        self._visible_shown = 0
-        self._started = False
-        self._ended = False
         self._broken: GatewayError | None = None
 
     @property
     def ended(self) -> bool:
         """The message came to its end, or to an error that says why not."""
-        return self._ended
+        return self._shown.ended
+
+    @property
+    def concluded(self) -> bool:
+        """The client was told why the message stopped, and what it used."""
+        return self._shown.concluded or self._shown.ended
+
+    @property
+    def can_finish(self) -> bool:
+        """May `finish` be called now? A call that is held does not stand in its way, one that waits does."""
+        return self._waiting is None and self._shown.can_finish
 
     @property
     def holding(self) -> bool:
@@ -172,41 +166,35 @@ class StreamGate:
         """The block exactly as it came."""
         require_releasable(call)
         held = self._decided(call)
-        self._shown += 1
-        self._calls_shown += 1
+        self._shown.add_call()
         return b"".join(held.frames)
 
     def deny(self, call: HeldCall, denial: Denial) -> bytes:
         """The block that stands in for the call."""
         held = self._decided(call)
-        self._shown += 1
+        framing, index = self._framing, call.index
         if self._form == "text":
-            self._calls_as_text += 1
-            self._visible_shown += 1
-            return self._text_block(call.index, denial_text(call.name, denial))
-        self._calls_shown += 1
+            self._shown.add_call_as_text()
+            return text_block(framing, index, denial_text(call.name, denial))
+        self._shown.add_call()
         block: JsonObject = {**held.block, "name": DENIED_TOOL, "input": {}}
         stand_in = json.dumps(denied_input(call.name, call.input, denial))
-        return self._block(call.index, block, {"type": "input_json_delta", "partial_json": stand_in})
+        delta: JsonObject = {"type": "input_json_delta", "partial_json": stand_in}
+        return whole_block(framing, index, block, block_delta(framing, index, delta))
 
     def refusal(self, error_type: str, message: str) -> bytes:
-        """Bytes that end a begun stream so that the client shows `message` and stops (measured with Claude Code).
+        """Bytes that end a begun stream with an error that the client shows; none where it would not be heeded."""
+        return refuse(self._shown, self._framing, error_type, message)
 
-        An error event before any completed block makes the client send the request again without streaming, so one is
-        completed first. After a tool call nothing is written: the client runs it and goes on whatever follows.
+    def finish(self) -> bytes:
+        """Bytes that end the message here as one that reached its `max_tokens`. A held call is dropped unseen.
+
+        Raises RuntimeError unless `can_finish`.
         """
-        if self._calls_shown or self._ended:
-            return b""
-        self._ended = True
-        pieces: list[bytes] = []
-        if not self._started and not self._shown:
-            pieces.append(self._encode({"type": "message_start", "message": _EMPTY_MESSAGE}))
-        closing = [index for index, kind in self._open.items() if kind in _VISIBLE]
-        pieces += [self._encode({"type": "content_block_stop", "index": index}) for index in closing]
-        if not closing and not self._visible_shown:
-            pieces.append(self._text_block(self._shown, message))
-        pieces.append(self._framing.encode("error", error_envelope(error_type, message)))
-        return b"".join(pieces)
+        self._require_decided()
+        self._held = None
+        tokens = self._tap.floor_usage(0).tokens.output
+        return finish(self._shown, self._framing, output_chars=self._tap.output_chars, output_tokens=tokens)
 
     def _require_decided(self) -> None:
         if self._waiting is not None:
@@ -281,8 +269,10 @@ class StreamGate:
             case "message_delta" | "message_stop":
                 if self._held is not None:
                     raise broke("ended its message inside a tool call")
-                self._ended = self._ended or kind == "message_stop"
-                return frame.raw if kind == "message_stop" else self._conclude(frame, event)
+                if kind == "message_delta":
+                    return self._conclude(frame, event)
+                self._shown.ended = True
+                return frame.raw
             case "error":
                 return self._fail(frame, event)
             case _:
@@ -290,9 +280,9 @@ class StreamGate:
 
     def _start(self, frame: Frame, event: JsonObject) -> bytes:
         message = object_member(event, "message")
-        if self._started or message.get("content"):
+        if self._shown.started or message.get("content"):
             raise broke("began its message twice or with content already in it")
-        self._started = True
+        self._shown.started = True
         if self._rename is None or message.get("model") != self._rename[0]:
             return frame.raw
         return self._rewritten(frame, ("message", "model"), ascii_json(self._rename[1]))
@@ -305,8 +295,7 @@ class StreamGate:
         index = self._begun
         self._begun += 1
         if kind != "tool_use":
-            self._open[index] = kind
-            self._shown += 1
+            self._shown.begin(index, block, kind, self._tap.output_chars)
             return frame.raw
         call_id = string_member(block, "id")
         string_member(block, "name")
@@ -328,7 +317,7 @@ class StreamGate:
                 part = ""
             self._held.add(frame.raw, part)
             return None
-        if index not in self._open and kind not in ("text_delta", "thinking_delta"):
+        if index not in self._shown.open and kind not in ("text_delta", "thinking_delta"):
             raise broke("sent a delta for a content block that is not open")
         return frame.raw
 
@@ -341,15 +330,13 @@ class StreamGate:
             self._held = None
             self._waiting = (call, held)
             return call
-        kind = self._open.pop(index, None)
-        if kind is None:
+        if not self._shown.end(index):
             raise broke("ended a content block that is not open")
-        self._visible_shown += kind in _VISIBLE
         return frame.raw
 
     def _fail(self, frame: Frame, event: JsonObject) -> bytes:
         """The upstream's last words: as they came, or as the event that says the same without naming an account."""
-        self._ended = True
+        self._shown.ended = True
         spelt_as_known = event.get("type") == "error" or "error" not in event
         if spelt_as_known and is_clean(frame.data):
             return frame.raw
@@ -358,7 +345,8 @@ class StreamGate:
 
     def _conclude(self, frame: Frame, event: JsonObject) -> bytes:
         """A message that is left without its tool calls did not stop for them: clients would ask again for ever."""
-        if self._calls_shown or not self._calls_as_text:
+        self._shown.concluded = True
+        if self._shown.calls or not self._shown.calls_as_text:
             return frame.raw
         if object_member(event, "delta").get("stop_reason") != "tool_use":
             return frame.raw
@@ -372,18 +360,3 @@ class StreamGate:
         except (GatewayError, msgspec.MsgspecError, ValueError) as error:
             raise broke(f"sent a message that cannot be rewritten ({error})") from None
         return self._framing.rewrite(frame, splice(frame.data, [(outer[0] + start, outer[0] + end, value)]))
-
-    def _text_block(self, index: int, text: str) -> bytes:
-        return self._block(index, {"type": "text", "text": ""}, {"type": "text_delta", "text": text})
-
-    def _block(self, index: int, block: JsonObject, delta: JsonObject) -> bytes:
-        return b"".join(
-            (
-                self._encode({"type": "content_block_start", "index": index, "content_block": block}),
-                self._encode({"type": "content_block_delta", "index": index, "delta": delta}),
-                self._encode({"type": "content_block_stop", "index": index}),
-            )
-        )
-
-    def _encode(self, event: JsonObject) -> bytes:
-        return self._framing.encode(event["type"], ascii_json(event))

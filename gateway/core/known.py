@@ -5,45 +5,48 @@ most as many tokens in them, so that only the bytes after them must be bounded. 
 
 Taken to be so: appending messages takes no token off the ones before, and the same model counts the same bytes alike.
 Where that need not hold (context that is cleared, thinking that is left out of some requests, entries for one turn,
-tools that are loaded later, another tokenizer) nothing counts as known. Not the estimate itself: `core/estimate.py`.
+tools that are loaded later, another tokenizer) nothing counts as known. An upstream that is sent requests fitted to it
+counts alike as long as it is the only one: fitting looks at each part by itself, and turns no later part into a change
+of an earlier one. Not fitted alike are requests with thinking, whose context edits may be lost on the way.
+
+The agent's last answer, which comes back as a message, is bounded by its bytes although its output tokens were
+reported: what was sampled need not be how the same text is counted when it is read, calls are written out again by the
+client and by the upstream, and shown thinking is not what was thought. The next answer tells its length anyway.
+
+What the prompts of other agents tell: `core/prompts.py`. Not the worst case itself: `core/worst.py`.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import msgspec
 
 from gateway.core.body import Ask
 from gateway.core.content import Content, measure_content
-from gateway.core.estimate import Shape
-from gateway.core.spans import Span, elements
+from gateway.core.parts import elements_at
+from gateway.core.pieces import (
+    DIGEST_BYTES,
+    FREE,
+    Piece,
+    Pieces,
+    bytes_known,
+    digest_beside,
+    message_pieces,
+    span_bytes,
+    split,
+)
+from gateway.core.spans import Span
+from gateway.core.worst import Shape
 
 KNOWN_MAX = 4
 """Prompts remembered per agent: a client asks for titles and searches in the name of its main agent."""
 MARKS_MAX = 4
 """Cache breakpoints that the API takes in one request."""
-DIGEST_BYTES = 16
 
-_FREE = frozenset(
-    {
-        "messages",
-        "model",
-        "max_tokens",
-        "stream",
-        "metadata",
-        "temperature",
-        "top_p",
-        "top_k",
-        "stop_sequences",
-        "service_tier",
-        "inference_geo",
-        "speed",
-    }
-)
-"""Fields that may differ: they put nothing into a prompt and take nothing out (the model is compared by its price)."""
 _MARK = b'"cache_control"'
+_OPENING = b"["
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,31 @@ class Known:
     """Digest of all that stands beside the messages."""
     cuts: Mapping[int, bytes]
     """Digests of the beginnings of its messages, by their length in bytes."""
+    tail_from: int
+    tail: frozenset[bytes]
+    """Digests of the pieces of messages after so many bytes: the next request may write them otherwise."""
     prompt_tokens: int
     upstream: str
+    fitted: bool = False
+    """The upstream was sent it without what it lacks."""
+
+    def counts_for(self, upstreams: Collection[str]) -> bool:
+        """Would each of these count the same bytes alike?"""
+        return self.upstream in upstreams and not (self.fitted and len(upstreams) > 1)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPart:
+    """What of a prompt stands in an earlier one of so many tokens."""
+
+    prompt_tokens: int
+    messages_bytes: int
+    system_bytes: int
+    tools_bytes: int
+    new: tuple[Span, ...]
+    """Where the messages that are not in it stand in the body: each one or several with commas between."""
+    new_blocks: tuple[Span, ...] = ()
+    """The same for content blocks of messages of which others are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +90,23 @@ class Outline:
 
     fixed: bytes
     cuts: Mapping[int, bytes]
-    part: "KnownPart | None"
+    tail_from: int
+    tail: frozenset[bytes]
+    part: KnownPart | None
     """What is known of it; of several, what leaves the least to bound."""
+    goes_on: bool = False
+    """Its first message is that of an earlier prompt."""
+    pieces: Pieces | None = None
+    """Set when it does not go on from a prompt of its own agent."""
+    thinking: bool = False
 
-    def answered(self, prompt_tokens: int, upstream: str) -> Known:
+    def answered(self, prompt_tokens: int, upstream: str, *, fitted: bool = False) -> Known:
         """What is known once the length of its prompt is reported."""
-        return Known(self.fixed, self.cuts, prompt_tokens, upstream)
+        return Known(self.fixed, self.cuts, self.tail_from, self.tail, prompt_tokens, upstream, fitted)
 
-
-@dataclass(frozen=True, slots=True)
-class KnownPart:
-    """So many bytes at the beginning of the messages belong to a prompt of so many tokens."""
-
-    messages_bytes: int
-    prompt_tokens: int
+    def teaches(self, *, fitted: bool) -> bool:
+        """Does the length of its prompt tell that of its parts?"""
+        return not (fitted and self.thinking)
 
 
 class _Edit(msgspec.Struct):
@@ -96,37 +125,68 @@ def read_outline(ask: Ask, body: bytes, *, beside: Sequence[str], known: Iterabl
     """Digest a request once, at its own cuts and at those of what is known.
 
     A cut is before the first message, where the messages end, and before each one that carries a cache breakpoint:
-    clients move those along, so that such a message is written otherwise in the next request. `beside`: what else
-    decides how a prompt is read (model, version, betas).
+    clients move those along, so that such a message is written otherwise in the next request. What comes after the last
+    of those cuts is therefore known by its pieces too. `beside`: what else decides how a prompt is read (model,
+    version, betas).
 
     Raises:
         Malformed: the messages are nested too deep.
     """
     span = ask.spans["messages"]
-    fixed = _fixed(ask, body, beside)
+    fixed = digest_beside(ask, body, beside, without=FREE)
     alike = [each for each in known if each.fixed == fixed]
-    own = _cuts(body, span)
+    messages = elements_at(body, span, "messages")
+    own = _cuts(body, span, messages)
     digests = _digests(body, span, own.union(*(each.cuts for each in alike)))
-    parts = [
-        KnownPart(length, each.prompt_tokens)
-        for each in alike
-        for length, digest in each.cuts.items()
-        if digests.get(length) == digest
-    ]
-    best = max(parts, key=lambda part: part.messages_bytes - part.prompt_tokens, default=None)
-    return Outline(fixed, {length: digests[length] for length in own}, best)
+    found = [(length, each) for each in alike for length, digest in each.cuts.items() if digests.get(length) == digest]
+    length, best = max(found, key=lambda each: each[0] - each[1].prompt_tokens, default=(0, None))
+    part = None if best is None else _known_part(ask, body, messages, known=best, length=length)
+    tail_from = sorted(own)[-2] if len(own) > 1 else len(_OPENING)
+    tail = message_pieces(body, [each for each in messages if each[0] >= span[0] + tail_from])
+    digests_of_tail = frozenset(piece.digest for piece in tail or ())
+    cuts = {length: digests[length] for length in own}
+    return Outline(fixed, cuts, tail_from, digests_of_tail, part, goes_on=length > len(_OPENING))
 
 
-def narrowed(shape: Shape, ask: Ask, body: bytes, part: KnownPart) -> Shape:
+def part_of(prompt_tokens: int, alike: Sequence[Piece], new: Sequence[Piece]) -> KnownPart:
+    """The part that is `alike` in a prompt of so many tokens, of one that is taken apart."""
+    return KnownPart(
+        prompt_tokens=prompt_tokens,
+        messages_bytes=bytes_known(alike, "message", "block"),
+        system_bytes=bytes_known(alike, "system"),
+        tools_bytes=bytes_known(alike, "tools"),
+        new=tuple(piece.span for piece in new if piece.kind == "message"),
+        new_blocks=tuple(piece.span for piece in new if piece.kind == "block"),
+    )
+
+
+def _known_part(ask: Ask, body: bytes, messages: Sequence[Span], *, known: Known, length: int) -> KnownPart:
+    """What is known of messages whose first `length` bytes are those of an earlier prompt."""
+    start, end = ask.spans["messages"]
+    rest = [span for span in messages if span[0] >= start + length]
+    pieces = message_pieces(body, rest) if length <= known.tail_from else None
+    alike, new = split(pieces or (), known.tail)
+    part = part_of(known.prompt_tokens, alike, new)
+    if not alike:
+        part = replace(part, new=((rest[0][0] if rest else end - 1, end - 1),), new_blocks=())
+    return replace(
+        part,
+        messages_bytes=part.messages_bytes + length,
+        system_bytes=span_bytes(ask.spans.get("system")),
+        tools_bytes=span_bytes(ask.spans.get("tools")),
+    )
+
+
+def narrowed(shape: Shape, body: bytes, part: KnownPart) -> Shape:
     """`shape` with the known part as tokens, and with bytes and images of the rest only.
 
     Tools count as bytes again when the rest refers to one, since a deferred tool joins the prompt then.
     """
-    start, end = ask.spans["messages"]
-    rest = measure_content(b"[" + body[start + part.messages_bytes : end].lstrip(b" \t\r\n,"))
-    bytes_known = part.messages_bytes + _length(ask.spans.get("system"))
-    if not rest.tool_references:
-        bytes_known += _length(ask.spans.get("tools"))
+    messages = [body[slice(*span)] for span in part.new]
+    if part.new_blocks:
+        messages.append(b'{"content":[' + b",".join(body[slice(*span)] for span in part.new_blocks) + b"]}")
+    rest = measure_content(b"[" + b",".join(messages) + b"]")
+    bytes_known = part.messages_bytes + part.system_bytes + (0 if rest.tool_references else part.tools_bytes)
     return msgspec.structs.replace(
         shape,
         body_bytes=shape.body_bytes - bytes_known,
@@ -156,35 +216,19 @@ def _keeps_all(raw: bytes) -> bool:
     return bool(edits) and all(edit.type.startswith("clear_thinking_") and edit.keep == "all" for edit in edits)
 
 
-def _length(span: Span | None) -> int:
-    return 0 if span is None else span[1] - span[0]
-
-
-def _fixed(ask: Ask, body: bytes, beside: Sequence[str]) -> bytes:
-    """Each part after its length, so that no two requests are written alike."""
-    hasher = blake2b(digest_size=DIGEST_BYTES)
-    names = sorted(ask.spans.keys() - _FREE)
-    texts = [text.encode(errors="surrogatepass") for text in (str(len(names)), *names, *beside)]
-    for piece in (*texts, *(body[slice(*ask.spans[name])] for name in names)):
-        hasher.update(len(piece).to_bytes(8))
-        hasher.update(piece)
-    return hasher.digest()
-
-
-def _cuts(body: bytes, span: Span) -> set[int]:
+def _cuts(body: bytes, span: Span, messages: Sequence[Span]) -> set[int]:
     """Lengths of the beginnings to remember; each ends where a message ends, the first with the opening bracket."""
     start, end = span
-    spans = elements(body[start:end], "messages")
-    starts = [first for first, _ in spans]
-    cuts = {1, *(last for _, last in spans[-1:])}
+    starts = [first for first, _ in messages]
+    cuts = {len(_OPENING), *(last - start for _, last in messages[-1:])}
     at = end
     for _ in range(MARKS_MAX):
         at = body.rfind(_MARK, start, at)
         if at < 0:
             break
-        marked = bisect_right(starts, at - start) - 1
+        marked = bisect_right(starts, at) - 1
         if marked > 0:
-            cuts.add(spans[marked - 1][1])
+            cuts.add(messages[marked - 1][1] - start)
     return cuts
 
 

@@ -1,263 +1,455 @@
-"""Ledger arithmetic: limits, holds and spend of every account, in memory; time is an argument.
+"""Ledger arithmetic: what every series has used and holds, in memory; time is an argument.
 
-A hold ends exactly once: settle, release or expire; whatever comes second changes nothing. A reservation is taken on
-every account or on none. Invariants, for each account:
+A hold ends exactly once: settle, release or expire; whatever comes second changes nothing, but that the usage of an
+expired hold, when it is reported after all, corrects what was counted for it. A reservation is taken on every series
+or on none. Invariants, for each series:
 
-    held   = sum of the open holds on it
-    spent  = sum of what was settled or expired on it
-    strict limits:  spent + held worst cases    <= limit after every reserve
-    other limits:   spent + held expected costs <= limit after every reserve
+    held = sum of the open holds on it (worst cases and expected amounts apart)
+    used = sum of what was settled or expired on it within its window
+    strict limits:  used + held worst cases       <= max after every reserve, and extend that takes more of it
+    other limits:   used + held expected amounts  <= max after every reserve, and extend that takes more of it
+
+A hold is on every series of its accounts that is known and may cover it, whether a limit guards it just now or not: so
+a limit that is deleted and set again, or that holds for some requests of an account only, finds the whole sum.
 
 So a strict limit is never passed as long as no settlement is dearer than its worst case. A hold that expires is spend
-at the held amount: its worst case when a strict limit guards any of its accounts (the true cost is not known and the
-cap must hold), else its expected cost; the same for all its accounts, so that sums over accounts agree.
+at the held amount: its worst case when a strict limit guards it (the true cost is not known and the cap must hold),
+else its expected one; the same on all its series, so that sums agree. The correction of an expired hold counts for the
+moment of the expiry: what is taken from a window that is over leaves no room in this one.
 
-Not the store: what survives a restart is `stores/`. Rejected: a counter per limit instead of one per account and
-window, because a limit that is added later would not know what was spent before it came.
+Not the store: what survives a restart is `stores/`, which restores a series that is not known here before it is held
+on. Rejected: counting by account alone, because a rolling window or a limit for some models has sums of its own.
 """
 
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from dataclasses import field as field_of
+from typing import NamedTuple
 
-from gateway.core.budgets import AccountView as AccountView
-from gateway.core.budgets import Exhausted as Exhausted
-from gateway.core.budgets import Expired as Expired
-from gateway.core.budgets import Hold as Hold
-from gateway.core.budgets import LimitRow as LimitRow
-from gateway.core.budgets import Limits as Limits
-from gateway.core.budgets import refusal_headers as refusal_headers
-from gateway.core.windows import HOUR_MS, WINDOWS, window_end_ms, window_start_ms
+import msgspec
 
-PASSING_KINDS = frozenset({"session", "run", "agent"})
-"""Kinds whose accounts come and go by the thousand; their memory may be dropped when they are idle."""
-COST_NANOUSD_MAX = 10**15
+from gateway.core.budgets import Exhausted, Expired, Hold, LimitView, Settled, Spend, reset_last
+from gateway.core.counters import Counter, Counters
+from gateway.core.limits import METERS, NOTHING, PASSING_KINDS, Amounts, Applied, LimitRow, Limits, Series, kind_of
+from gateway.core.windows import DAY_MS, HOUR_MS, QUARTER_MS, Calendar, rolling_ms
+
+AMOUNT_MAX = 10**15
 """A million dollars: more for one response is a fault of whoever reports it, and would overflow a store."""
+PLANS_MAX = 4_096
+"""Distinct sets of accounts whose limits are remembered."""
+CORRECTABLE_MS = DAY_MS
+"""How long after a hold expired its true usage still corrects it."""
 
 
-@dataclass(slots=True)
-class _Account:
-    """Money of one account. `spent` is by window, in the order of `WINDOWS`, as of `hour`."""
+_Guards = tuple[tuple[Counter, LimitRow], ...]
+"""Limits to be met, each with its counter."""
 
-    name: str
-    limits: tuple[LimitRow, ...]
-    rows: tuple[tuple[int, LimitRow], ...]
-    """The limits, each with the index of its window in `spent`."""
-    hour: int
-    spent: list[int] = field_of(default_factory=lambda: [0] * len(WINDOWS))
-    held_strict: int = 0
-    held_expected: int = 0
-    open_holds: int = 0
-    touched_ms: int = 0
 
-    def roll(self, hour: int) -> None:
-        """Empty the windows that ended between the account's hour and `hour`."""
-        for index, window in enumerate(WINDOWS):
-            if window_start_ms(window, hour * HOUR_MS) != window_start_ms(window, self.hour * HOUR_MS):
-                self.spent[index] = 0
-        self.hour = hour
+class _Plan(NamedTuple):
+    """Where the holds of a set of accounts go."""
+
+    guards: _Guards
+    counters: tuple[Counter, ...]
+    strict: bool
 
 
 @dataclass(slots=True)
 class _Open:
-    """An open hold: its accounts resolved, and what it costs if it expires."""
+    """An open hold, and whether a strict limit guards it."""
 
     hold: Hold
-    accounts: list[_Account]
-    charge: int
+    counters: list[Counter]
+    guards: _Guards
+    strict: bool
+
+    @property
+    def charge(self) -> Amounts:
+        """What it costs if it expires."""
+        return (self.hold.worst if self.strict else self.hold.expected).countable
+
+    @property
+    def charge_nanousd(self) -> int:
+        """The money of it."""
+        return (self.hold.worst if self.strict else self.hold.expected).cost
 
 
 class LedgerBook:
-    """All accounts and open holds of one process."""
+    """All series and open holds of one process."""
 
-    def __init__(self, limits: Limits, now_ms: int = 0) -> None:
-        self._limits = limits
-        self._accounts: dict[str, _Account] = {}
+    def __init__(self, limits: Limits, now_ms: int = 0, calendar: Calendar | None = None) -> None:
+        self.limits = limits
+        self._pools = _pools(limits)
+        self._calendar = calendar or Calendar()
+        self._now_ms = now_ms
+        self._counters = Counters()
+        self._plans: OrderedDict[tuple[tuple[str, ...], str, tuple[str, ...]], _Plan] = OrderedDict()
+        self._planned: set[str] = set()
+        """Accounts that plans name: a new series of one of them makes the plans stale."""
         self._open: dict[str, _Open] = {}
-        self._hour = now_ms // HOUR_MS
+        self._expired: dict[str, tuple[_Open, int]] = {}
         self._held_total = 0
 
-    def __contains__(self, account: str) -> bool:
-        return account in self._accounts
+    def change_limits(self, limits: Limits) -> list[str]:
+        """Other limits hold from now on; nothing that was counted or is held changes.
 
-    def restore(self, account: str, hours: Iterable[tuple[int, int]], now_ms: int) -> None:
-        """Add an account's earlier spend: pairs of UTC hour (since the epoch) and nano-dollars."""
-        self._advance(now_ms)
-        held = self._account(account)
-        starts = [window_start_ms(window, self._hour * HOUR_MS) for window in WINDOWS]
-        for hour, nanousd in hours:
-            for index, start in enumerate(starts):
-                if hour * HOUR_MS >= start:
-                    held.spent[index] += nanousd
-        held.touched_ms = now_ms
+        Returns the open holds that a strict limit guards now and none did before: their `charge` is another.
+        """
+        self.limits = limits
+        self._pools = _pools(limits)
+        self._forget_plans()
+        for counter in self._counters:
+            counter.rows = ()
+        return [opened.hold.id for opened in self._open.values() if self._guard_anew(opened)]
 
-    def reserve(self, hold: Hold) -> int:
-        """Hold on every account or on none; returns what the hold costs if it expires.
+    def missing(
+        self, accounts: Sequence[str], model: str | None, backends: Sequence[str], added: Sequence[LimitRow] = ()
+    ) -> tuple[Series, ...]:
+        """Series that a hold on `accounts` needs and that are not known here: `restore` them first."""
+        if model is not None and not added and (tuple(accounts), model, tuple(backends)) in self._plans:
+            return ()
+        applied = self.limits.applied(accounts, model, backends, added)
+        return self.unknown(_series_of(accounts, applied))
+
+    def unknown(self, series: Iterable[Series]) -> tuple[Series, ...]:
+        """Those of `series` that are not known here."""
+        return tuple(each for each in dict.fromkeys(series) if each not in self._counters)
+
+    def is_counted(self, account: str) -> bool:
+        """Is anything of the account in memory, so that there may be spend that no store has yet?"""
+        return Series(account) in self._counters
+
+    def restore(self, series: Series, history: Iterable[Spend], now_ms: int) -> None:
+        """Begin to count a series that is not known here, with what its account used before, open holds included.
+
+        Counts of less than an hour begin at nothing: the history is too coarse for what only paces.
+        """
+        if series in self._counters:
+            return
+        now_ms = self._advance(now_ms)
+        counter = self._counter(series)
+        length = rolling_ms(series.window)
+        if series.meter == "active_requests" or (length is not None and length < HOUR_MS and series.meter != "cost"):
+            return
+        start_ms = self._calendar.start_ms(series.window, now_ms)
+        quarters: defaultdict[int, int] = defaultdict(int)
+        for spend in history:
+            if series.covers(spend.model, spend.backend) and spend.quarter_ms + QUARTER_MS > start_ms:
+                quarters[spend.quarter_ms] += spend.amounts[counter.meter]
+        for quarter_ms, amount in sorted(quarters.items()):
+            counter.add(amount, min(quarter_ms + QUARTER_MS - 1, now_ms))
+        counter.since_ms = 0
+
+    def reserve(self, hold: Hold) -> tuple[LimitView, ...]:
+        """Hold on every series or on none; returns the limits that apply, as they stood before.
 
         Raises:
             Exhausted: a limit would be passed; nothing is held.
-            ValueError: the id is open already, an account is named twice or an amount is out of range.
+            ValueError: the id is there already, an account is named twice or an amount is out of range.
         """
-        self._advance(hold.created_ms)
-        accounts = [self._account(name) for name in hold.accounts]
         self._check_hold(hold)
-        strict = False
-        for account in accounts:
-            for index, row in account.rows:
-                if row.strict:
-                    strict = True
-                    after = account.spent[index] + account.held_strict + hold.strict_nanousd
-                else:
-                    after = account.spent[index] + account.held_expected + hold.expected_nanousd
-                if after > row.limit_nanousd:
-                    raise self._exhausted(accounts, hold)
-        charge = hold.strict_nanousd if strict else hold.expected_nanousd
-        for account in accounts:
-            account.held_strict += hold.strict_nanousd
-            account.held_expected += hold.expected_nanousd
-            account.open_holds += 1
-            account.touched_ms = hold.created_ms
-        self._open[hold.id] = _Open(hold, accounts, charge)
-        self._held_total += charge
-        return charge
+        now_ms = self._advance(hold.created_ms)
+        plan = self._plan(hold)
+        for counter in plan.counters:
+            counter.roll(self._calendar, now_ms)
+        self._require(plan.guards, hold.worst, hold.expected)
+        before = tuple(counter.view(row) for counter, row in plan.guards)
+        opened = _Open(hold, list(plan.counters), plan.guards, plan.strict)
+        self._hold(opened, now_ms)
+        return before
 
-    @property
-    def hour(self) -> int:
-        """The UTC hour since the epoch in which spend is counted now."""
-        return self._hour
+    def extend(self, hold_id: str, worst: Amounts, expected: Amounts, now_ms: int) -> bool:
+        """Raise an open hold to these amounts; False: it has ended. Raises Exhausted: it stays as it was."""
+        opened = self._open.get(hold_id)
+        if opened is None:
+            return False
+        now_ms = self._advance(now_ms)
+        larger = msgspec.structs.replace(opened.hold, worst=worst, expected=expected)
+        _check_amounts(larger)
+        for counter in opened.counters:
+            counter.roll(self._calendar, now_ms)
+        more, likely = worst.minus(opened.hold.worst), expected.minus(opened.hold.expected)
+        guards = self._known(self._applied(larger))
+        self._require([(c, row) for c, row in guards if (more if row.strict else likely)[c.meter] > 0], more, likely)
+        self._unhold(opened)
+        self._hold(_Open(larger, opened.counters, guards, opened.strict), now_ms)
+        return True
 
-    def settle(self, hold_id: str, cost_nanousd: int, now_ms: int) -> int | None:
-        """Turn the hold into spend at `now_ms`; returns what was counted, at most `COST_NANOUSD_MAX`.
+    def hold(self, hold_id: str) -> Hold | None:
+        """An open hold; None: there is none, or it has ended."""
+        opened = self._open.get(hold_id)
+        return None if opened is None else opened.hold
 
-        None: it had ended before, and nothing changes.
+    def charge(self, hold_id: str) -> Amounts:
+        """What an open hold costs if it expires."""
+        return self._open[hold_id].charge
+
+    def settle(self, hold_id: str, spent: Amounts, backend: str, now_ms: int) -> Settled | None:
+        """Turn the hold into spend at `now_ms`, at most `AMOUNT_MAX`; `backend` is the one that answered.
+
+        An expired hold is corrected, `counted` being the difference. None: it had ended before, and nothing changes.
         """
-        if cost_nanousd < 0:
-            raise ValueError(f"cost of {hold_id} is negative")
-        accounts = self._end(hold_id)
-        if accounts is None:
-            return None
-        self._advance(now_ms)
-        cost = min(cost_nanousd, COST_NANOUSD_MAX)
-        for account in accounts:
-            if account.hour != self._hour:
-                account.roll(self._hour)
-            account.spent = [spent + cost for spent in account.spent]
-            account.touched_ms = now_ms
-        return cost
+        if min(spent) < 0:
+            raise ValueError(f"usage of {hold_id} is negative")
+        spent = spent.countable
+        if max(spent) > AMOUNT_MAX:
+            spent = Amounts(*(min(amount, AMOUNT_MAX) for amount in spent))
+        opened = self._open.get(hold_id)
+        if opened is None:
+            return self._correct(hold_id, spent, backend, now_ms)
+        self._unhold(opened)
+        now_ms = self._advance(now_ms)
+        overshot = self._count(opened, spent, backend, now_ms)
+        return Settled(spent, opened.hold, overshot, spends=(_spend(opened.hold.model, backend, spent, now_ms),))
 
     def release(self, hold_id: str) -> bool:
         """Give the hold back; False when it had ended before."""
-        return self._end(hold_id) is not None
+        opened = self._open.get(hold_id)
+        if opened is not None:
+            self._unhold(opened)
+        return opened is not None
 
     def expire(self, now_ms: int) -> list[Expired]:
         """Settle every hold whose deadline has come at the held amount."""
         due = [each for each in self._open.values() if each.hold.deadline_ms <= now_ms]
+        now_ms = self._advance(now_ms)
         for each in due:
-            self.settle(each.hold.id, each.charge, now_ms)
-        return [Expired(each.hold.id, each.charge) for each in due]
+            self._unhold(each)
+            self._count(each, each.charge, each.hold.backend, now_ms)
+            self._expired[each.hold.id] = (each, now_ms)
+        for id in [id for id, (_, at_ms) in self._expired.items() if at_ms + CORRECTABLE_MS <= now_ms]:
+            del self._expired[id]
+        return [_expired(each, now_ms) for each in due]
 
-    def is_strict(self, accounts: Sequence[str]) -> bool:
-        """Does a strict limit hold for one of the accounts?"""
-        for name in accounts:
-            held = self._accounts.get(name)
-            if any(row.strict for row in (self._limits.for_account(name) if held is None else held.limits)):
-                return True
-        return False
+    def is_strict(self, accounts: Sequence[str], model: str, backends: Sequence[str]) -> bool:
+        """Does a strict limit apply?"""
+        plan = self._plans.get((tuple(accounts), model, tuple(backends)))
+        if plan is not None:
+            return plan.strict
+        return any(_is_strict(row) for _, row in self.limits.applied(accounts, model, backends))
 
-    def spent(self, account: str) -> int:
-        """Nano-dollars spent by an account in all; 0 for one that is not in memory."""
-        held = self._accounts.get(account)
-        return held.spent[0] if held else 0
+    def used(self, series: Series, now_ms: int) -> int:
+        """What a series has used; 0 for one that is not known here."""
+        counter = self._counters.find(series)
+        if counter is None:
+            return 0
+        counter.roll(self._calendar, self._advance(now_ms))
+        return counter.used
 
     def held_total(self) -> int:
         """Nano-dollars that would be spend if every open hold expired now."""
         return self._held_total
 
-    def views(self, accounts: Sequence[str] | None, now_ms: int) -> list[AccountView]:
-        """Limits, spend and holds; None: every account with a limit that is named or in memory."""
-        self._advance(now_ms)
-        if accounts is None:
-            names = dict.fromkeys((*self._limits.named_accounts(), *self._accounts))
-            return [view for name in names for view in self._views_of(name) if view.limit_nanousd is not None]
-        return [view for name in accounts for view in self._views_of(name)]
+    def open_holds(self) -> tuple[int, int | None]:
+        """How many holds have not ended, and when the oldest was made."""
+        return len(self._open), min((each.hold.created_ms for each in self._open.values()), default=None)
+
+    def views(self, now_ms: int) -> list[LimitView]:
+        """Every limit that names its account, and every other one that was met since it was set."""
+        now_ms = self._advance(now_ms)
+        shown = dict.fromkeys(self.limits.pools())
+        shown.update({Applied(each.series, row): None for each in self._counters for row in each.rows})
+        return [self._shown(applied, now_ms) for applied in shown]
+
+    def standing(self, accounts: Sequence[str], now_ms: int) -> list[LimitView]:
+        """Every limit that a request on these accounts can meet, whatever its model and backend."""
+        now_ms = self._advance(now_ms)
+        return [self._shown(applied, now_ms) for applied in self.limits.applied(accounts, None, ())]
 
     def drop_idle(self, before_ms: int) -> int:
-        """Forget sessions, runs and agents without holds that were not touched since; returns how many.
+        """Forget series of tags, sessions, runs and agents without holds that were not touched since; returns how many.
 
-        Their spend must be in a store that `restore`s them before the next hold.
+        Their spend must be in a store that can `restore` them before the next hold. One that nothing was ever held on
+        has not been touched: whatever it counts came from there. Pools stay: `views` shows what they have used.
         """
         idle = [
-            name
-            for name, account in self._accounts.items()
-            if not account.open_holds and account.touched_ms < before_ms and name.partition(":")[0] in PASSING_KINDS
+            counter
+            for counter in self._counters
+            if counter.touched_ms < before_ms
+            and not counter.open_holds
+            and kind_of(counter.series.account) in PASSING_KINDS
+            and counter.series not in self._pools
         ]
-        for name in idle:
-            del self._accounts[name]
+        for counter in idle:
+            self._counters.drop(counter)
+        if idle:
+            self._forget_plans()
         return len(idle)
 
-    def _advance(self, now_ms: int) -> None:
-        """Move to the hour of `now_ms`. A clock that goes back changes nothing: spend stays where it was counted."""
-        hour = now_ms // HOUR_MS
-        if hour > self._hour:
-            self._hour = hour
+    def _advance(self, now_ms: int) -> int:
+        """Time never goes back: what was counted stays in the window in which it was counted."""
+        self._now_ms = max(self._now_ms, now_ms)
+        return self._now_ms
 
-    def _account(self, name: str) -> _Account:
-        account = self._accounts.get(name)
-        if account is None:
-            account = self._accounts[name] = self._new_account(name)
-        elif account.hour != self._hour:
-            account.roll(self._hour)
-        return account
+    def _plan(self, hold: Hold) -> _Plan:
+        key = (hold.accounts, hold.model, hold.backends)
+        plan = None if hold.added else self._plans.get(key)
+        if plan is not None:
+            self._plans.move_to_end(key)
+            return plan
+        applied = self._applied(hold)
+        for series in _series_of(hold.accounts, applied):
+            self._counter(series)
+        guards = self._known(applied)
+        counters = self._counters.on(hold.accounts, hold.model, hold.backends)
+        plan = _Plan(guards, tuple(counters), any(_is_strict(row) for _, row in applied))
+        if not hold.added:
+            for counter, row in guards:
+                counter.rows = tuple(dict.fromkeys((*counter.rows, row)))
+            self._plans[key] = plan
+            self._planned.update(hold.accounts)
+            if len(self._plans) > PLANS_MAX:
+                self._plans.popitem(last=False)
+        return plan
 
-    def _new_account(self, name: str) -> _Account:
-        limits = self._limits.for_account(name)
-        return _Account(name, limits, tuple((WINDOWS.index(row.window), row) for row in limits), self._hour)
+    def _forget_plans(self) -> None:
+        self._plans.clear()
+        self._planned.clear()
+
+    def _applied(self, hold: Hold) -> tuple[Applied, ...]:
+        return self.limits.applied(hold.accounts, hold.model, hold.backends, hold.added)
+
+    def _known(self, applied: Iterable[Applied]) -> _Guards:
+        """The limits whose series are known: another one holds from the next reservation on, which restores it."""
+        found = ((self._counters.find(series), row) for series, row in applied)
+        return tuple((counter, row) for counter, row in found if counter is not None)
+
+    def _guard_anew(self, opened: _Open) -> bool:
+        """By the limits of now; true if a strict one came. That one went frees nothing: less may be in the store."""
+        applied = self._applied(opened.hold)
+        opened.guards = self._known(applied)
+        if opened.strict or not any(_is_strict(row) for _, row in applied):
+            return False
+        self._held_total -= opened.charge_nanousd
+        opened.strict = True
+        self._held_total += opened.charge_nanousd
+        return True
+
+    def _counter(self, series: Series) -> Counter:
+        counter = self._counters.find(series)
+        if counter is not None:
+            return counter
+        now_ms = self._now_ms
+        ends_ms = self._calendar.end_ms(series.window, now_ms)
+        counter = Counter(series, METERS.index(series.meter), ends_ms, since_ms=now_ms)
+        self._counters.add(counter)
+        if series.account in self._planned:
+            self._forget_plans()
+        base = self._counters.find(Series(series.account))
+        if base is not None and base.open_holds:
+            self._adopt(counter)
+        return counter
+
+    def _adopt(self, counter: Counter) -> None:
+        """Holds that are open on the account already count on a series that is new."""
+        series = counter.series
+        for opened in self._open.values():
+            hold = opened.hold
+            if series.account in hold.accounts and series.may_cover(hold.model, hold.backends):
+                opened.counters.append(counter)
+                counter.hold(hold)
+                counter.touched_ms = self._now_ms
+
+    def _require(self, guards: Sequence[tuple[Counter, LimitRow]], worst: Amounts, expected: Amounts) -> None:
+        for counter, row in guards:
+            if row.guards and counter.would_pass(row, worst, expected):
+                break
+        else:
+            return
+        raise reset_last(
+            Exhausted(counter.view(row), (worst if row.strict else expected)[counter.meter])
+            for counter, row in guards
+            if row.guards and counter.would_pass(row, worst, expected)
+        )
 
     def _check_hold(self, hold: Hold) -> None:
-        if hold.id in self._open:
-            raise ValueError(f"hold {hold.id} is open already")
+        if hold.id in self._open or hold.id in self._expired:
+            raise ValueError(f"hold {hold.id} is there already")
         if len(set(hold.accounts)) != len(hold.accounts):
             raise ValueError(f"hold {hold.id} names an account twice")
-        if not (0 <= hold.strict_nanousd <= COST_NANOUSD_MAX and 0 <= hold.expected_nanousd <= COST_NANOUSD_MAX):
-            raise ValueError(f"amounts of hold {hold.id} are not from 0 to {COST_NANOUSD_MAX}")
+        _check_amounts(hold)
 
-    def _end(self, hold_id: str) -> list[_Account] | None:
-        ended = self._open.pop(hold_id, None)
-        if ended is None:
+    def _hold(self, opened: _Open, now_ms: int) -> None:
+        hold = opened.hold
+        for counter in opened.counters:
+            counter.hold(hold)
+            counter.touched_ms = now_ms
+        self._open[hold.id] = opened
+        self._held_total += opened.charge_nanousd
+
+    def _unhold(self, opened: _Open) -> None:
+        hold = opened.hold
+        del self._open[hold.id]
+        for counter in opened.counters:
+            counter.unhold(hold)
+        self._held_total -= opened.charge_nanousd
+
+    def _count(self, opened: _Open, spent: Amounts, backend: str, now_ms: int) -> tuple[tuple[LimitRow, int], ...]:
+        """Add to every series that counts the backend; returns what went past which limit."""
+        before: dict[int, int] = {}
+        for counter in opened.counters:
+            counter.roll(self._calendar, now_ms)
+            before[id(counter)] = counter.used
+            if counter.series.covers(opened.hold.model, backend):
+                counter.add(spent[counter.meter], now_ms)
+            counter.touched_ms = now_ms
+        overshot: list[tuple[LimitRow, int]] = []
+        for counter, row in opened.guards:
+            assert row.max is not None
+            beyond = max(0, counter.used - row.max) - max(0, before[id(counter)] - row.max)
+            if beyond > 0:
+                overshot.append((row, beyond))
+        return tuple(overshot)
+
+    def _correct(self, hold_id: str, spent: Amounts, backend: str, now_ms: int) -> Settled | None:
+        found = self._expired.pop(hold_id, None)
+        if found is None:
             return None
-        for account in ended.accounts:
-            account.held_strict -= ended.hold.strict_nanousd
-            account.held_expected -= ended.hold.expected_nanousd
-            account.open_holds -= 1
-        self._held_total -= ended.charge
-        return ended.accounts
+        opened, at_ms = found
+        hold, charge = opened.hold, opened.charge
+        now_ms = self._advance(now_ms)
+        for counter in self._counters.on(hold.accounts, hold.model, hold.backends):
+            counter.roll(self._calendar, now_ms)
+            counts = counter.series.covers(hold.model, backend)
+            change = (spent[counter.meter] if counts else 0) - charge[counter.meter]
+            counter.correct(change, at_ms, self._calendar, now_ms)
+            counter.touched_ms = now_ms
+        was = _spend(hold.model, hold.backend, NOTHING.minus(charge), at_ms)
+        spends = (was, _spend(hold.model, backend, spent, at_ms))
+        return Settled(spent.minus(charge), hold, corrects=True, spends=spends)
 
-    def _exhausted(self, accounts: list[_Account], hold: Hold) -> Exhausted:
-        """Of the limits that would be passed, the one that resets last: waiting for any other would not help."""
-        passed: list[Exhausted] = []
-        for account in accounts:
-            for index, row in account.rows:
-                view = self._view(account, index, row)
-                needed = hold.strict_nanousd if row.strict else hold.expected_nanousd
-                if view.spent_nanousd + view.held_nanousd + needed > row.limit_nanousd:
-                    passed.append(Exhausted(view, needed))
-        return max(passed, key=lambda each: (each.resets_at_ms is None, each.resets_at_ms or 0))
+    def _shown(self, applied: Applied, now_ms: int) -> LimitView:
+        counter = self._counters.find(applied.series)
+        if counter is None:
+            resets_at_ms = self._calendar.end_ms(applied.series.window, now_ms)
+            return LimitView(applied.series, applied.row, 0, 0, resets_at_ms)
+        counter.roll(self._calendar, now_ms)
+        return counter.view(applied.row)
 
-    def _views_of(self, name: str) -> list[AccountView]:
-        account = self._accounts.get(name) or self._new_account(name)
-        if account.hour != self._hour:
-            account.roll(self._hour)
-        if not account.rows:
-            return [AccountView(name, "total", None, account.spent[0], account.held_expected, False, None)]
-        return [self._view(account, index, row) for index, row in account.rows]
 
-    def _view(self, account: _Account, index: int, row: LimitRow) -> AccountView:
-        return AccountView(
-            account=account.name,
-            window=row.window,
-            limit_nanousd=row.limit_nanousd,
-            spent_nanousd=account.spent[index],
-            held_nanousd=account.held_strict if row.strict else account.held_expected,
-            strict=row.strict,
-            resets_at_ms=window_end_ms(row.window, self._hour * HOUR_MS),
-        )
+def _expired(opened: _Open, now_ms: int) -> Expired:
+    hold, charge = opened.hold, opened.charge
+    spends = (_spend(hold.model, hold.backend, charge, now_ms),)
+    return Expired(hold.id, hold.accounts, hold.model, hold.backend, charge, spends)
+
+
+def _spend(model: str, backend: str, amounts: Amounts, at_ms: int) -> Spend:
+    return Spend(at_ms - at_ms % QUARTER_MS, model, backend, amounts)
+
+
+def _check_amounts(hold: Hold) -> None:
+    amounts = hold.worst + hold.expected
+    if min(amounts) < 0 or max(amounts) > AMOUNT_MAX:
+        raise ValueError(f"amounts of hold {hold.id} are not from 0 to {AMOUNT_MAX}")
+
+
+def _pools(limits: Limits) -> frozenset[Series]:
+    return frozenset(each.series for each in limits.pools())
+
+
+def _is_strict(row: LimitRow) -> bool:
+    return row.strict and row.guards
+
+
+def _series_of(accounts: Iterable[str], applied: Iterable[Applied]) -> tuple[Series, ...]:
+    """What is counted for a hold: the lifetime cost of each account, and what its limits guard."""
+    return tuple(dict.fromkeys((*(Series(account) for account in accounts), *(each.series for each in applied))))

@@ -1,13 +1,14 @@
 """Who spent what: audit records of requests, added up by any set of keys. Not the ledger, which it is checked against.
 
 A request is counted when money was held for it or it cost something: what was refused before that is not spend. Its
-moment is its arrival, in UTC; the ledger's is its settlement, which for a long answer may be the next day.
+moment is its arrival, in UTC; the ledger's is its settlement, which for a long answer may be the next day. A hold that
+expired is counted at what was held, unless the ledger was told after all what its request cost.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -40,6 +41,12 @@ class Place(msgspec.Struct, frozen=True):
     agent_type: str | None = None
 
 
+class Held(msgspec.Struct, frozen=True):
+    """The hold of a request."""
+
+    id: str = ""
+
+
 class Record(msgspec.Struct, frozen=True):
     """What the report needs of a `request` record."""
 
@@ -51,12 +58,33 @@ class Record(msgspec.Struct, frozen=True):
     model: str | None = None
     upstream: str | None = None
     upstream_model: str | None = None
+    backend: str | None = None
+    priced_as: str | None = None
+    """The price table's id of the model it was held for."""
     usage: Usage | None = None
-    hold: dict[str, Any] | None = None
+    hold: Held | None = None
+    lost_nanousd: Amount = 0
+    """The part of the cost that is of attempts before the last one; their holds ended by themselves."""
+    kind: Literal["request", "expired", "corrected"] = "request"
+    """`expired`: a hold that nobody ended; `corrected`: its request reached the ledger after all."""
 
 
 class _Named(msgspec.Struct, frozen=True):
     event: str
+
+
+class _CorrectedHold(msgspec.Struct, frozen=True):
+    at_ms: Moment
+    hold: str
+
+
+class _ExpiredHold(msgspec.Struct, frozen=True):
+    at_ms: Moment
+    hold: str
+    accounts: tuple[str, ...]
+    cost_nanousd: Amount
+    model: str
+    backend: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +95,8 @@ class Names:
     """The price table's id of a model by any spelling; None when it knows none."""
     backends: Mapping[str, str]
     """Backend by upstream."""
+    org: str = ""
+    """The organisation, for holds that name only whom they were for."""
 
 
 Key = Callable[[Record, Names], str | None]
@@ -94,14 +124,62 @@ class Sums:
 
 _event = msgspec.json.Decoder(_Named)
 _request = msgspec.json.Decoder(Record)
+_expired = msgspec.json.Decoder(_ExpiredHold)
+_corrected = msgspec.json.Decoder(_CorrectedHold)
 
 
 def parse_record(line: bytes) -> Record | None:
-    """The record of a request; None for a record of something else. Raises `Unreadable`."""
+    """The record of a request, or of a hold that expired or was corrected; None for others. Raises `Unreadable`."""
     try:
-        return _request.decode(line) if _event.decode(line).event == "request" else None
+        event = _event.decode(line).event
+        if event == "expired":
+            return _of_expired(_expired.decode(line))
+        if event == "corrected":
+            corrected = _corrected.decode(line)
+            return Record(corrected.at_ms, 0, hold=Held(corrected.hold), kind="corrected")
+        return _request.decode(line) if event == "request" else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(str(error)) from None
+
+
+def _of_expired(expired: _ExpiredHold) -> Record:
+    ids: dict[str, str] = {}
+    for account in expired.accounts:
+        kind, _, id = account.partition(":")
+        ids.setdefault(kind, id)
+    return Record(
+        at_ms=expired.at_ms,
+        cost_nanousd=expired.cost_nanousd,
+        cost_estimated=True,
+        principal=Payer("", ids.get("user", ""), ids.get("credential", ""), ids.get("team")),
+        lineage=Place(ids.get("session", "")),
+        model=expired.model,
+        backend=expired.backend,
+        hold=Held(expired.hold),
+        kind="expired",
+    )
+
+
+def unsettled(records: Iterable[Record]) -> frozenset[str]:
+    """Holds that expired and whose true cost never reached the ledger: there they are spend at what was held."""
+    expired: set[str] = set()
+    corrected: set[str] = set()
+    for record in records:
+        if record.hold is not None and record.kind != "request":
+            (expired if record.kind == "expired" else corrected).add(record.hold.id)
+    return frozenset(expired - corrected)
+
+
+def spent(records: Iterable[Record], unsettled: Collection[str] = ()) -> Iterator[Record]:
+    """The records that are spend, each once: an expired hold, or the request it was for, as the ledger counts it."""
+    for record in records:
+        is_unsettled = record.hold is not None and record.hold.id in unsettled
+        if record.kind == "expired" and is_unsettled:
+            yield record
+        elif record.kind == "request" and is_unsettled:
+            yield msgspec.structs.replace(record, cost_nanousd=record.lost_nanousd, usage=None)
+        elif record.kind == "request" and (record.hold is not None or record.cost_nanousd):
+            yield record
 
 
 def add_up(records: Iterable[Record], by: Sequence[str], names: Names) -> dict[Keys, Sums]:
@@ -109,8 +187,6 @@ def add_up(records: Iterable[Record], by: Sequence[str], names: Names) -> dict[K
     keys = [GROUPS[name] for name in by]
     sums: dict[Keys, Sums] = {}
     for record in records:
-        if record.hold is None and record.cost_nanousd == 0:
-            continue
         values = tuple(key(record, names) for key in keys)
         sums[values] = sums.get(values, Sums()).plus(_sums_of(record))
     return dict(sorted(sums.items(), key=lambda item: tuple(value or "" for value in item[0])))
@@ -150,9 +226,9 @@ def _joined(one: Tokens, other: Tokens) -> Tokens:
 
 
 def _model(record: Record, names: Names) -> str | None:
-    """The model it was billed as: what answered, else what was asked for there, else as the client spelled it."""
+    """The model it was billed as: what answered, else what it was held for, else as it was spelled."""
     answered = None if record.usage is None else record.usage.model
-    for spelling in (answered, record.upstream_model, record.model):
+    for spelling in (answered, record.priced_as, record.upstream_model, record.model):
         known = None if spelling is None else names.model(spelling)
         if known is not None:
             return known
@@ -168,7 +244,7 @@ def _of_place(field: str) -> Key:
 
 
 GROUPS: Mapping[str, Key] = {
-    "org": _of_payer("org"),
+    "org": lambda record, names: None if record.principal is None else record.principal.org or names.org,
     "team": _of_payer("team"),
     "user": _of_payer("user"),
     "credential": _of_payer("credential"),
@@ -176,7 +252,7 @@ GROUPS: Mapping[str, Key] = {
     "agent-type": _of_place("agent_type"),
     "model": _model,
     "upstream": lambda record, _: record.upstream,
-    "backend": lambda record, names: None if record.upstream is None else names.backends.get(record.upstream),
+    "backend": lambda record, names: record.backend or names.backends.get(record.upstream or ""),
     "day": lambda record, _: datetime.fromtimestamp(record.at_ms // 1000, UTC).date().isoformat(),
 }
 """What spend can be grouped by."""

@@ -7,54 +7,35 @@ final comparison is constant-time all the same.
 """
 
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
 
 from gateway.config import Config, ConfigInvalid, Problem
 from gateway.core.decision import Principal
+from gateway.ports import StoredCredential
 
 SECRET_CHARS_MAX = 4096
 """Longest secret that is hashed; longer ones are nobody's."""
-
-
-class StoredCredential(Protocol):
-    """A row of the store, as far as identity goes."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def user(self) -> str: ...
-    @property
-    def team(self) -> str | None: ...
-    @property
-    def hash(self) -> bytes: ...
-    @property
-    def revoked_ms(self) -> int | None: ...
-    @property
-    def operator(self) -> bool: ...
-    @property
-    def tags(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCredentials:
     """How to read the store's credentials: `version` is cheap and differs whenever `rows` would."""
 
-    version: Callable[[], object]
-    rows: Callable[[], Iterable[StoredCredential]]
+    version: Callable[[], Awaitable[object]]
+    rows: Callable[[], Awaitable[Iterable[StoredCredential]]]
 
 
 class Authenticator:
-    """Implements `ports.Authenticator`. `refresh` is called about once a second while serving."""
+    """Implements `ports.Authenticator`. `refresh` is called before serving, and then about once a second."""
 
     def __init__(self, config: Config, stored: StoredCredentials | None = None) -> None:
-        """Raises ConfigInvalid when two credentials, wherever they come from, share an id or a secret."""
+        """Raises ConfigInvalid when two credentials of the configuration share an id or a secret."""
         self._config = config
         self._stored = stored
-        self._version = None if stored is None else stored.version()
-        self._known, conflicts = _principals(config, () if stored is None else stored.rows())
+        self._version: object = None
+        self._known, conflicts = _principals(config, ())
         if conflicts:
             raise ConfigInvalid(conflicts)
 
@@ -78,7 +59,7 @@ class Authenticator:
         """User to team, as the configuration says; a credential may name another team."""
         return _team_of(self._config)
 
-    def refresh(self) -> tuple[Problem, ...]:
+    async def refresh(self) -> tuple[Problem, ...]:
         """Take over credentials that were created or revoked since.
 
         Returns what could not be taken over: a row that shares its id or secret with another one is left out, so that a
@@ -86,10 +67,10 @@ class Authenticator:
         """
         if self._stored is None:
             return ()
-        version = self._stored.version()
+        version = await self._stored.version()
         if version == self._version:
             return ()
-        self._known, conflicts = _principals(self._config, self._stored.rows())
+        self._known, conflicts = _principals(self._config, await self._stored.rows())
         self._version = version
         return conflicts
 

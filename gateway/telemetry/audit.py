@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from gateway.context import RequestContext
+from gateway.core.budgets import Expired, Hold
 from gateway.core.decision import Decision, Query, ToolCall
 from gateway.core.fuse import FuseRecord
 
@@ -62,6 +63,22 @@ class AuditLog:
     def fuse(self, record: FuseRecord) -> None:
         """A fuse that changed: what blew it, or who replaced it and why."""
         self.record("fuse", {"fuse": record})
+
+    def expired(self, expired: Expired, at_ms: int) -> None:
+        """A hold that nobody ended: spend, unless a request with this hold is recorded after all."""
+        fields = {
+            "at_ms": at_ms,
+            "hold": expired.id,
+            "accounts": expired.accounts,
+            "model": expired.model,
+            "backend": expired.backend,
+            "cost_nanousd": expired.charge.cost,
+        }
+        self.record("expired", fields)
+
+    def corrected(self, hold_id: str, at_ms: int) -> None:
+        """The true cost of an expired hold reached the ledger after all."""
+        self.record("corrected", {"at_ms": at_ms, "hold": hold_id})
 
     def record(self, event: str, fields: Mapping[str, Any]) -> None:
         """Append `{"event": event, ...fields}` as one line. Never raises."""
@@ -196,8 +213,14 @@ def request_fields(ctx: RequestContext) -> dict[str, Any]:
         "bridged": ctx.bridged,
         "betas": ctx.betas,
         "usage": ctx.usage,
-        "hold": ctx.hold,
+        "priced_as": None if ctx.price is None else ctx.price.id,
+        "backend": _backend(ctx),
+        "hold": _hold_fields(ctx.hold),
+        "extensions": ctx.extensions,
+        "clamped_from": ctx.clamped_from,
+        "cut": ctx.cut,
         "cost_nanousd": ctx.cost_nanousd,
+        "lost_nanousd": ctx.lost_nanousd,
         "cost_estimated": ctx.cost_estimated,
         "tool_calls": ctx.tool_calls,
         "restored_denials": ctx.restored_denials,
@@ -207,6 +230,24 @@ def request_fields(ctx: RequestContext) -> dict[str, Any]:
         "upstream_headers_seconds": _rounded(ctx.upstream_headers_seconds),
         "first_byte_seconds": _rounded(ctx.first_byte_seconds),
         "total_seconds": _rounded(ctx.total_seconds),
+    }
+
+
+def _backend(ctx: RequestContext) -> str | None:
+    place = ctx.places.get(ctx.upstream or "")
+    return None if place is None else place.backend
+
+
+def _hold_fields(hold: Hold | None) -> dict[str, Any] | None:
+    if hold is None:
+        return None
+    return {
+        "id": hold.id,
+        "accounts": hold.accounts,
+        "worst": hold.worst._asdict(),
+        "expected": hold.expected._asdict(),
+        "created_ms": hold.created_ms,
+        "deadline_ms": hold.deadline_ms,
     }
 
 

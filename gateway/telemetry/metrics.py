@@ -17,8 +17,32 @@
     policy_seconds              seconds  kind                                   time in the policy engine
     tool_calls_total            -        tool_class outcome                     calls in answers, allow or deny
     tokens_total                tokens   model kind                             as the upstream reported them
-    cost_usd_total              dollars  model team                             as settled
-    held_usd                    dollars  -                                      held and not settled yet
+    cost_usd_total              dollars  model team agent_type                  as settled
+    held_usd                    dollars  model team agent_type                  held and not settled yet
+    budget_limit_usd            dollars  limit account window strict            what a budget allows
+    budget_used_usd             dollars  limit account window strict            spent of it in its window
+    budget_held_usd             dollars  limit account window strict            held of it
+    budget_resets_timestamp_seconds Unix limit account window strict            when its window ends
+    quota_limit                 -        limit account meter window             what a limit on counts allows
+    quota_used                  -        limit account meter window             counted in its window
+    quota_held                  -        limit account meter window             held of it
+    limit_refusals_total        -        account meter window                   requests that a limit refused
+    limit_warnings_total        -        account meter window                   requests that met a limit past a mark
+    overshoot_usd_total         dollars  strict                                 settled past a limit
+    max_tokens_clamped_total    -        -                                      requests made to fit a limit
+    holds_open                  -        -                                      holds that have not ended
+    hold_oldest_seconds         seconds  -                                      age of the oldest of them
+    holds_expired_total         -        -                                      ended at their deadline
+    holds_extended_total        -        -                                      raised while an answer ran
+    streams_ended_total         -        reason                                 answers that we ended early
+    drains_in_flight            -        -                                      read on after their client left
+    drains_total                -        outcome                                client left: billed by usage or floor
+    estimate_ratio              -        model                                  settled cost / expected hold
+    hold_ratio                  -        model                                  settled cost / worst hold
+    cache_saved_usd_total       dollars  model team                             by reads, against plain input
+    cache_premium_usd_total     dollars  model team                             paid for writes, against plain input
+    store_up                    -        -                                      1 while the store takes holds
+    store_journal_entries       -        -                                      settlements to be replayed
     fuses_blown_total           -        scope meter                            fuses that blew
     agents_seen_total           -        via                                    agents that came to life
     in_flight_requests          -        -                                      requests being answered
@@ -26,35 +50,34 @@
     active_agents               -        -                                      agents at work
     audit_failures_total        -        -                                      audit records that were not written
 
-Every label is bounded: models are those of the price catalogue, upstreams and teams those of the configuration, rules
-and features the first `RULES_MAX` and `FEATURES_MAX` that were seen. Anything else is `other`, the unknown is `none`.
+Every label is bounded: models are those of the price catalogue, upstreams and teams those of the configuration; rules,
+features, types of agents and limits the first `RULES_MAX`, `FEATURES_MAX`, `AGENT_TYPES_MAX` and `LIMITS_MAX` that were
+seen. Anything else is `other`, the unknown is `none`. An account is named when it is a pool that people share; of
+people, their credentials, sessions, runs and agents a label has the kind alone, and the gauges show the account that is
+nearest to its limit.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
-from typing import Protocol, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
 from prometheus_client.registry import Collector
 
 from gateway.context import RequestContext
-from gateway.core.breaker import STATES
 from gateway.core.decision import Decision, Query
+from gateway.core.limits import LimitRow, Series
 from gateway.core.usage import Tokens, Usage
 from gateway.errors import Reason
+from gateway.telemetry.families import NONE, OTHER, Families, Labels, bounded
+from gateway.telemetry.live import Live as Live
+from gateway.telemetry.live import LiveCollector
+from gateway.telemetry.spend_metrics import SpendMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-NANOUSD_PER_USD = 1_000_000_000
 RULES_MAX = 512
 """Distinct rules that become labels; a policy could make up names without end."""
 FEATURES_MAX = 256
 """Distinct features that become labels; the names of betas are what clients write."""
-MODEL_SPELLINGS_MAX = 1024
-"""Spellings of models remembered with their label; clients choose them."""
-OTHER = "other"
-NONE = "none"
 ANSWERED = "answered"
 ABANDONED = "abandoned"
 """The client left before the upstream had answered."""
@@ -70,39 +93,6 @@ _UPSTREAM_FAULTS = frozenset(
 _STATUS_CLASSES = {hundred: f"{hundred}xx" for hundred in range(1, 6)}
 _TOKEN_KINDS = Tokens.__struct_fields__
 
-Child = TypeVar("Child", Counter, Histogram)
-
-
-def _zero() -> int:
-    return 0
-
-
-class UpstreamGauges(Protocol):
-    """What is shown of an upstream at this moment."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def in_use(self) -> int: ...
-    @property
-    def waiting(self) -> int: ...
-
-
-def _nothing() -> Sequence[UpstreamGauges]:
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """What is counted elsewhere and read only when the metrics are."""
-
-    active_sessions: Callable[[], int] = _zero
-    active_agents: Callable[[], int] = _zero
-    audit_failures: Callable[[], int] = _zero
-    upstreams: Callable[[], Sequence[UpstreamGauges]] = _nothing
-
 
 class Metrics:
     """Implements `ports.Telemetry`. Used on the event loop only."""
@@ -111,57 +101,55 @@ class Metrics:
         self, catalogue: Callable[[str], str | None], teams: Collection[str], *, live: Live | None = None
     ) -> None:
         """`catalogue` gives the id of a model that has a price, whatever its spelling, and None for any other."""
-        self._catalogue = catalogue
-        self._teams = frozenset(teams)
-        self._model_labels: dict[str, str] = {}
+        self._labels = Labels(catalogue, teams)
         self._rules: set[str] = set()
         self._features: set[str] = set()
         self._registry = CollectorRegistry()
-        self._define_requests()
-        self._define_upstreams()
-        self._define_decisions()
-        self._registry.register(_LiveCollector(live or Live()))
+        families = Families(self._registry)
+        self._define_requests(families)
+        self._define_upstreams(families)
+        self._define_decisions(families)
+        self._spend = SpendMetrics(families, self._labels)
+        self._registry.register(LiveCollector(live or Live()))
 
-    def _define_requests(self) -> None:
+    def _define_requests(self, families: Families) -> None:
         where = ("dialect", "upstream")
-        self._requests = self._counters("requests", "Requests that ended.", (*where, "model", "status", "reason"))
-        self._duration = self._histograms(
+        self._requests = families.counters("requests", "Requests that ended.", (*where, "model", "status", "reason"))
+        self._duration = families.histograms(
             "request_duration_seconds", "From the request's arrival to its last byte.", where, DURATION_BUCKETS
         )
-        self._first_byte = self._histograms(
+        self._first_byte = families.histograms(
             "first_byte_seconds", "From the request's arrival to the first byte sent.", where, FIRST_BYTE_BUCKETS
         )
-        self._overhead = self._histograms(
+        self._overhead = families.histograms(
             "overhead_seconds", "Time to first byte less the upstream's headers.", ("dialect",), OVERHEAD_BUCKETS
         )
-        self._tokens = self._counters("tokens", "Model tokens as reported by the upstream.", ("model", "kind"))
-        self._cost = self._counters("cost_usd", "Settled cost in dollars.", ("model", "team"))
-        self._held = Gauge("ringfence_held_usd", "Dollars held and not settled yet.", registry=self._registry)
+        self._tokens = families.counters("tokens", "Model tokens as reported by the upstream.", ("model", "kind"))
         self._in_flight = Gauge("ringfence_in_flight_requests", "Requests being answered.", registry=self._registry)
 
-    def _define_upstreams(self) -> None:
-        self._upstream_errors = self._counters(
+    def _define_upstreams(self, families: Families) -> None:
+        self._upstream_errors = families.counters(
             "upstream_errors", "Requests that an upstream failed or refused.", ("upstream", "reason")
         )
-        self._attempts = self._counters(
+        self._attempts = families.counters(
             "upstream_attempts", "Requests sent, by what became of them.", ("upstream", "outcome")
         )
-        self._failovers = self._counters("failovers", "Upstreams given up for another one.", ("from", "to"))
-        self._bridged = self._counters(
+        self._failovers = families.counters("failovers", "Upstreams given up for another one.", ("from", "to"))
+        self._bridged = families.counters(
             "bridged",
             "What requests lost or had changed because an upstream lacks it.",
             ("upstream", "feature", "action"),
         )
 
-    def _define_decisions(self) -> None:
-        self._decisions = self._counters("decisions", "Policy decisions.", ("kind", "outcome", "rule"))
-        self._shadow_denials = self._counters(
+    def _define_decisions(self, families: Families) -> None:
+        self._decisions = families.counters("decisions", "Policy decisions.", ("kind", "outcome", "rule"))
+        self._shadow_denials = families.counters(
             "shadow_denials", "Denials of rules in shadow mode, recorded and not acted on.", ("kind", "rule")
         )
-        self._policy = self._histograms("policy_seconds", "Time in the policy engine.", ("kind",), POLICY_BUCKETS)
-        self._tool_calls = self._counters("tool_calls", "Tool calls in answers.", ("tool_class", "outcome"))
-        self._fuses_blown = self._counters("fuses_blown", "Fuses that blew.", ("scope", "meter"))
-        self._agents_seen = self._counters("agents_seen", "Agents that came to life.", ("via",))
+        self._policy = families.histograms("policy_seconds", "Time in the policy engine.", ("kind",), POLICY_BUCKETS)
+        self._tool_calls = families.counters("tool_calls", "Tool calls in answers.", ("tool_class", "outcome"))
+        self._fuses_blown = families.counters("fuses_blown", "Fuses that blew.", ("scope", "meter"))
+        self._agents_seen = families.counters("agents_seen", "Agents that came to life.", ("via",))
 
     def request_started(self) -> None:
         """Count a request in; `request_ended` counts it out."""
@@ -172,24 +160,21 @@ class Metrics:
         self._in_flight.dec()
         dialect, upstream = ctx.dialect, ctx.upstream or NONE
         reason = ctx.reason or Reason.INTERNAL
-        model = self._model_label(ctx.ask.model) if ctx.ask is not None else NONE
+        model = self._labels.model(ctx.ask.model) if ctx.ask is not None else NONE
         status = NONE if ctx.status is None else _STATUS_CLASSES.get(ctx.status // 100, OTHER)
         self._requests[dialect, upstream, model, status, reason].inc()
         if reason in _UPSTREAM_FAULTS:
             self._upstream_errors[upstream, reason].inc()
         self._count_attempts(ctx, reason)
         for change in ctx.bridged:
-            feature = _bounded(change.feature, self._features, FEATURES_MAX)
+            feature = bounded(change.feature, self._features, FEATURES_MAX)
             self._bridged[upstream, feature, change.action].inc()
         self._observe_times(ctx, dialect, upstream)
         for call in ctx.tool_calls:
             self._tool_calls[call.tool_class, _outcome(call.allowed)].inc()
         if ctx.usage is not None:
             self._count_tokens(ctx.usage, model)
-        if ctx.cost_nanousd:
-            team = ctx.principal.team if ctx.principal is not None else None
-            label = NONE if team is None else team if team in self._teams else OTHER
-            self._cost[model, label].inc(ctx.cost_nanousd / NANOUSD_PER_USD)
+        self._spend.request_ended(ctx, model)
 
     def decided(self, query: Query, decision: Decision, seconds: float) -> None:
         """Count a decision under the first rule that spoke, and each rule in shadow mode that would have denied.
@@ -197,10 +182,10 @@ class Metrics:
         `seconds` is 0 for a decision that the engine was not asked for.
         """
         kind = str(query.action.__struct_config__.tag)
-        rule = _bounded(decision.reasons[0].rule, self._rules, RULES_MAX) if decision.reasons else NONE
+        rule = bounded(decision.reasons[0].rule, self._rules, RULES_MAX) if decision.reasons else NONE
         self._decisions[kind, _outcome(decision.allow), rule].inc()
         for reason in decision.shadow:
-            self._shadow_denials[kind, _bounded(reason.rule, self._rules, RULES_MAX)].inc()
+            self._shadow_denials[kind, bounded(reason.rule, self._rules, RULES_MAX)].inc()
         if seconds > 0:
             self._policy[kind,].observe(seconds)
 
@@ -212,9 +197,21 @@ class Metrics:
         """Count an agent that came to life."""
         self._agents_seen[via,].inc()
 
-    def held_nanousd(self, total: int) -> None:
-        """What is held now, on all accounts once."""
-        self._held.set(total / NANOUSD_PER_USD)
+    def held(self, ctx: RequestContext) -> None:
+        """A request holds money: show how much, whatever becomes of its hold, until `request_ended`."""
+        self._spend.held(ctx)
+
+    def limit_refused(self, series: Series) -> None:
+        """Count a request that a limit refused."""
+        self._spend.limit_refused(series)
+
+    def overshot(self, limit: LimitRow, amount: int) -> None:
+        """Count how far a settlement went past a limit."""
+        self._spend.overshot(limit, amount)
+
+    def hold_expired(self, count: int) -> None:
+        """Count holds that ended at their deadline."""
+        self._spend.hold_expired(count)
 
     def render(self) -> bytes:
         """Everything in the text format; the answer's type is `CONTENT_TYPE`."""
@@ -243,7 +240,7 @@ class Metrics:
     def _count_tokens(self, usage: Usage, model: str) -> None:
         """Iterations are what is billed; when there are none, the response as a whole."""
         for iteration in usage.iterations:
-            self._add_tokens(iteration.tokens, self._model_label(iteration.model) if iteration.model else model)
+            self._add_tokens(iteration.tokens, self._labels.model(iteration.model) if iteration.model else model)
         if not usage.iterations:
             self._add_tokens(usage.tokens, model)
 
@@ -252,49 +249,6 @@ class Metrics:
         for kind, count in zip(_TOKEN_KINDS, counts, strict=True):
             if count > 0:
                 self._tokens[model, kind].inc(count)
-
-    def _model_label(self, model: str) -> str:
-        label = self._model_labels.get(model)
-        if label is None:
-            label = self._catalogue(model) or OTHER
-            if len(self._model_labels) < MODEL_SPELLINGS_MAX:
-                self._model_labels[model] = label
-        return label
-
-    def _counters(self, name: str, meaning: str, labels: tuple[str, ...]) -> "_Children[Counter]":
-        return _Children(Counter(f"ringfence_{name}", meaning, labels, registry=self._registry))
-
-    def _histograms(
-        self, name: str, meaning: str, labels: tuple[str, ...], buckets: tuple[float, ...]
-    ) -> "_Children[Histogram]":
-        return _Children(Histogram(f"ringfence_{name}", meaning, labels, registry=self._registry, buckets=buckets))
-
-
-class _Children(dict[tuple[str, ...], Child]):
-    """One metric's children by label values: a plain lookup after the first use, where the library takes a lock."""
-
-    def __init__(self, family: Child) -> None:
-        super().__init__()
-        self._family = family
-
-    def __missing__(self, labels: tuple[str, ...]) -> Child:
-        child = self._family.labels(*labels)
-        self[labels] = child
-        return child
-
-
-class _LiveCollector(Collector):
-    def __init__(self, live: Live) -> None:
-        self._live = live
-
-    def collect(self) -> Iterator[Metric]:
-        live = self._live
-        yield GaugeMetricFamily("ringfence_active_sessions", "Sessions at work.", live.active_sessions())
-        yield GaugeMetricFamily("ringfence_active_agents", "Agents at work.", live.active_agents())
-        yield CounterMetricFamily(
-            "ringfence_audit_failures", "Audit records that could not be written.", live.audit_failures()
-        )
-        yield from _upstream_gauges(live.upstreams())
 
 
 class _WithoutCreated(Collector):
@@ -307,29 +261,6 @@ class _WithoutCreated(Collector):
         for family in self._registry.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family
-
-
-def _upstream_gauges(upstreams: Sequence[UpstreamGauges]) -> Iterator[Metric]:
-    state = GaugeMetricFamily(
-        "ringfence_upstream_state", "1 for the state of the upstream's breaker.", labels=("upstream", "state")
-    )
-    in_use = GaugeMetricFamily("ringfence_upstream_in_use", "Requests it is at work on.", labels=("upstream",))
-    waiting = GaugeMetricFamily("ringfence_upstream_waiting", "Requests that wait for a place.", labels=("upstream",))
-    for upstream in upstreams:
-        for each in STATES:
-            state.add_metric((upstream.id, each), float(each == upstream.state))
-        in_use.add_metric((upstream.id,), upstream.in_use)
-        waiting.add_metric((upstream.id,), upstream.waiting)
-    yield from (state, in_use, waiting)
-
-
-def _bounded(text: str, seen: set[str], most: int) -> str:
-    """`text` while it is among the first `most` that were seen, else `other`."""
-    if text not in seen:
-        if len(seen) >= most:
-            return OTHER
-        seen.add(text)
-    return text
 
 
 def _outcome(allow: bool) -> str:

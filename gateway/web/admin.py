@@ -1,4 +1,4 @@
-"""The operator paths under `/ringfence/v1`: limits, fuses, sessions, upstreams. An operator's credential only."""
+"""The operator paths under `/ringfence/v1`: fuses, sessions, upstreams. For operators only. Limits: `explain.py`."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,10 @@ import msgspec
 from aiohttp import web
 
 from gateway.contract import ADMIN_PREFIX
-from gateway.core.budgets import AccountView
 from gateway.core.fuse import FuseNotBlown, FuseRecord, FuseUnknown
 from gateway.core.lineage import AgentNode, SessionNode, Tree
 from gateway.errors import GatewayError, Reason
 from gateway.fuseboard import FuseBoard
-from gateway.ports import Clock, Ledger
 from gateway.switchboard import Switchboard
 from gateway.web.middlewares import CONTEXT
 
@@ -25,15 +23,8 @@ class Replacement(msgspec.Struct, forbid_unknown_fields=True):
     reason: str
 
 
-def build_admin_routes(
-    ledger: Ledger, fuses: FuseBoard, tree: Tree, board: Switchboard, clock: Clock
-) -> list[web.RouteDef]:
+def build_admin_routes(fuses: FuseBoard, tree: Tree, board: Switchboard) -> list[web.RouteDef]:
     """All operator paths."""
-
-    async def limits(request: web.Request) -> web.Response:
-        account = request.query.get("account")
-        views = ledger.views(None if account is None else [account], clock.unix_ms())
-        return _json({"limits": [_view(view) for view in views]})
 
     async def list_fuses(request: web.Request) -> web.Response:
         return _json({"fuses": fuses.box.records()})
@@ -65,7 +56,6 @@ def build_admin_routes(
         return _json({"upstreams": board.views()})
 
     return [
-        web.get(f"{ADMIN_PREFIX}/limits", limits),
         web.get(f"{ADMIN_PREFIX}/fuses", list_fuses),
         web.post(f"{ADMIN_PREFIX}/fuses/{{id}}/replace", replace_fuse),
         web.get(f"{ADMIN_PREFIX}/sessions", list_sessions),
@@ -83,18 +73,6 @@ def _whole_number(request: web.Request, name: str, default: int) -> int:
     if not text.isdecimal() or len(text) > 9:
         raise GatewayError(Reason.BODY_MALFORMED, f"{name}: must be a whole number, not '{text[:32]}'")
     return int(text)
-
-
-def _view(view: AccountView) -> dict[str, object]:
-    return {
-        "account": view.account,
-        "window": view.window,
-        "limit_nanousd": view.limit_nanousd,
-        "spent_nanousd": view.spent_nanousd,
-        "held_nanousd": view.held_nanousd,
-        "strict": view.strict,
-        "resets_at_ms": view.resets_at_ms,
-    }
 
 
 def _session(session: SessionNode, records: Sequence[FuseRecord]) -> dict[str, object]:

@@ -41,6 +41,7 @@ ANSWERS: dict[Reason, Answer] = {
     Reason.POLICY_DENIED: Answer(451, "permission_error"),
     Reason.POLICY_FAILED: Answer(451, "permission_error"),
     Reason.BUDGET_EXHAUSTED: Answer(429, "billing_error"),
+    Reason.RATE_LIMITED: Answer(429, "rate_limit_error", None),
     Reason.FUSE_BLOWN: Answer(429, "rate_limit_error"),
     Reason.OVERLOADED: Answer(529, "overloaded_error", None),
     Reason.STORE_UNAVAILABLE: Answer(529, "overloaded_error", None),

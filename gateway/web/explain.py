@@ -1,20 +1,27 @@
-"""The operator path that explains what a next request meets. Reads only; the reasoning is `core/explain.py`."""
+"""The operator paths that show limits: as they stand, and what a next request meets. The reasoning is `core/`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
 from gateway.contract import ADMIN_PREFIX, HEADER_VALUE_CHARS_MAX
-from gateway.core.budgets import Limits
+from gateway.core.budgets import LimitView
 from gateway.core.decision import Principal
-from gateway.core.explain import Asked, Contradiction, Explanation, Known, Subject, identify, sentence, stand
+from gateway.core.explain import Explanation, sentence
 from gateway.core.fuse import FuseBox, FuseReading, FuseRecord, Scope
 from gateway.core.lineage import Tree
+from gateway.core.standing import Standing, by_bite, listed, tell
+from gateway.core.subject import Asked, Contradiction, Known, Subject, asked_about, identify
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Clock, Ledger
+
+REPEATED = frozenset({"group", "tag"})
+"""What may be asked of several at once."""
+REPEATED_MAX = 64
+"""Groups and tags of one question."""
 
 
 class People(Protocol):
@@ -29,22 +36,32 @@ class People(Protocol):
 class Explainer:
     """Where limits, money, fuses, sessions and people are kept."""
 
-    limits: Limits
     ledger: Ledger
     fuses: FuseBox
     tree: Tree
     people: People
     clock: Clock
 
-    def explain(self, asked: Asked) -> Explanation:
-        """What the next request of `asked` meets. Raises `core.explain.Contradiction`."""
+    async def standings(self, account: str | None) -> tuple[Standing, ...]:
+        """Every limit that is known, or those of one account, met or not. Raises `core.subject.Contradiction`."""
         now_ms = self.clock.unix_ms()
-        known = Known(self.people.principals(), self.people.teams, self.tree.session)
-        subject, notes = identify(asked, known)
-        named = [account for account in subject.accounts if account == "org" or ":" in account]
-        limits = stand(subject.accounts, self.limits, self.ledger.views(named, now_ms), now_ms)
+        if account is None:
+            return tell(listed(self.ledger.views(now_ms)))
+        subject, _ = identify(asked_about(account), self._known())
+        accounts = tuple(dict.fromkeys((*subject.accounts, account)))
+        views = await self.ledger.standing(accounts, now_ms)
+        return tell(listed(view for view in views if view.series.account == account))
+
+    async def explain(self, asked: Asked) -> Explanation:
+        """What the next request of `asked` meets. Raises `core.subject.Contradiction`."""
+        now_ms = self.clock.unix_ms()
+        subject, notes = identify(asked, self._known())
+        limits: Sequence[LimitView] = by_bite(await self.ledger.standing(subject.accounts, now_ms))
         fuses, blown = self._fuses(subject, now_ms)
-        return Explanation(subject, sentence(limits, fuses, blown), limits, tuple(fuses), notes)
+        return Explanation(subject, sentence(limits, fuses, blown), tell(limits), tuple(fuses), notes)
+
+    def _known(self) -> Known:
+        return Known(self.people.principals(), self.people.teams, self.tree.session)
 
     def _fuses(self, subject: Subject, now_ms: int) -> tuple[list[FuseReading], FuseRecord | None]:
         """The fuses of the agent, then those of its session, and the blown one that the agent would be told of."""
@@ -62,24 +79,53 @@ class Explainer:
 
 
 def build_explain_routes(explainer: Explainer) -> list[web.RouteDef]:
-    """`GET /limits/explain` below the operators' prefix."""
+    """`GET /limits` and `GET /limits/explain` below the operators' prefix."""
+
+    async def limits(request: web.Request) -> web.Response:
+        try:
+            standings = await explainer.standings(_account(request))
+        except Contradiction as error:
+            raise GatewayError(Reason.BODY_MALFORMED, str(error)) from None
+        return _json({"limits": standings})
 
     async def explain(request: web.Request) -> web.Response:
         try:
-            explanation = explainer.explain(_asked(request))
+            explanation = await explainer.explain(_asked(request))
         except Contradiction as error:
             raise GatewayError(Reason.BODY_MALFORMED, str(error)) from None
-        return web.Response(body=msgspec.json.encode(explanation), content_type="application/json")
+        return _json(explanation)
 
-    return [web.get(f"{ADMIN_PREFIX}/limits/explain", explain)]
+    return [web.get(f"{ADMIN_PREFIX}/limits", limits), web.get(f"{ADMIN_PREFIX}/limits/explain", explain)]
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+def _account(request: web.Request) -> str | None:
+    """The only thing that `/limits` may be asked."""
+    for name, value in request.query.items():
+        if name != "account" or len(request.query.getall(name)) > 1:
+            raise GatewayError(Reason.BODY_MALFORMED, f"{name[:32]}: must be account, once at most")
+        _check_text(name, value)
+    return request.query.get("account")
 
 
 def _asked(request: web.Request) -> Asked:
     """Strict about names: a mistyped one would explain somebody else's limits."""
-    for name, value in request.query.items():
-        if name not in Asked.__struct_fields__ or len(request.query.getall(name)) > 1:
-            names = ", ".join(Asked.__struct_fields__)
-            raise GatewayError(Reason.BODY_MALFORMED, f"{name[:32]}: must be one of {names}, each once at most")
-        if not value or not value.isprintable() or len(value) > 2 * HEADER_VALUE_CHARS_MAX:
-            raise GatewayError(Reason.BODY_MALFORMED, f"{name}: must be printable, and neither empty nor that long")
-    return Asked(**request.query)
+    known = Asked.__struct_fields__
+    asked: dict[str, Any] = {}
+    for name in dict.fromkeys(request.query):
+        values = request.query.getall(name)
+        if name not in known or len(values) > (REPEATED_MAX if name in REPEATED else 1):
+            rule = f"must be one of {', '.join(known)}, each once at most ({' and '.join(sorted(REPEATED))} repeatedly)"
+            raise GatewayError(Reason.BODY_MALFORMED, f"{name[:32]}: {rule}")
+        for value in values:
+            _check_text(name, value)
+        asked[name] = tuple(values) if name in REPEATED else values[0]
+    return Asked(**asked)
+
+
+def _check_text(name: str, value: str) -> None:
+    if not value or not value.isprintable() or len(value) > 2 * HEADER_VALUE_CHARS_MAX:
+        raise GatewayError(Reason.BODY_MALFORMED, f"{name}: must be printable, and neither empty nor that long")

@@ -35,7 +35,7 @@ class Inference:
         async def to_client(ctx: RequestContext, answer: UpstreamAnswer) -> web.StreamResponse:
             return await self.relay.model_answer(request, ctx, answer)
 
-        return await self.pipeline.serve(ctx, to_client)
+        return await self.pipeline.serve(ctx, to_client, self.relay.left_unanswered)
 
     async def count_tokens(self, ctx: RequestContext, asked: Asked, body: bytes) -> web.StreamResponse:
         """A token count of `body`, which is what a message of this dialect would be asked with."""

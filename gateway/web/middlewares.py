@@ -22,8 +22,12 @@ from gateway.contract import (
     FOUNDRY_PREFIX,
     INFERENCE_PROFILES_PATH,
     REQUEST_ID_HEADER,
+    SPEND_LIMITS_PATH,
     VERTEX_PREFIXES,
 )
+from gateway.core.decision import Principal
+from gateway.core.spend_limits import CREDENTIAL_WANTED, request_id
+from gateway.core.subject import PATH_TAG
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Authenticator, Clock
 from gateway.web.answers import error_response
@@ -37,6 +41,7 @@ OPEN_PATHS = frozenset({"/", "/api/hello", "/healthz", "/readyz", INFERENCE_PROF
 """Answered without a credential: they tell nothing, and clients probe them before they send one."""
 _DIALECTS: tuple[tuple[str, Dialect], ...] = (
     (ADMIN_PREFIX, "operator"),
+    (SPEND_LIMITS_PATH, "operator"),
     (BEDROCK_MODEL_PREFIX, "bedrock"),
     (INFERENCE_PROFILES_PATH, "bedrock"),
     *((prefix, "vertex") for prefix in VERTEX_PREFIXES),
@@ -99,7 +104,7 @@ async def _answered(request: web.Request, ctx: RequestContext, handler: Handler)
             request, ctx, GatewayError(Reason.INTERNAL, f"the gateway failed on {ctx.id}; its log says how")
         )
     if not response.prepared:
-        response.headers.setdefault(REQUEST_ID_HEADER, ctx.id)
+        response.headers.setdefault(REQUEST_ID_HEADER, _request_id(ctx))
         response.headers[DECISION_HEADER] = ctx.id
     return response
 
@@ -108,7 +113,9 @@ def _refusal(request: web.Request, ctx: RequestContext, error: GatewayError) -> 
     ctx.reason, ctx.message = error.reason, error.message
     begun = request.get(BEGUN)
     if begun is None:
-        return error_response(error, ctx.id, ctx.dialect)
+        response = error_response(error, _request_id(ctx), ctx.dialect)
+        response.headers[DECISION_HEADER] = ctx.id
+        return response
     if request.transport is not None:
         request.transport.abort()
     return begun
@@ -139,6 +146,9 @@ def build_authenticate(authenticator: Authenticator) -> Middleware:
     async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
         if _is_open(ctx := request[CONTEXT]):
             return await handler(request)
+        if request.path.startswith(SPEND_LIMITS_PATH):
+            ctx.principal = _admin(authenticator, request)
+            return await handler(request)
         principal = authenticator.authenticate(_secret(request))
         if principal is None:
             message = "the credential is not known here, or was revoked; ask your operator for one"
@@ -146,10 +156,27 @@ def build_authenticate(authenticator: Authenticator) -> Middleware:
         if request.path.startswith(ADMIN_PREFIX) and not principal.operator:
             message = f"credential {principal.credential} is not an operator's; use one created with --operator"
             raise GatewayError(Reason.FORBIDDEN, message)
-        ctx.principal = principal if ctx.tag is None else principal.tagged("path", ctx.tag)
+        ctx.principal = principal
+        if ctx.tag is not None and PATH_TAG not in principal.tags:  # the client's word never replaces the operator's
+            ctx.principal = principal.tagged(PATH_TAG, ctx.tag)
         return await handler(request)
 
     return authenticate
+
+
+def _admin(authenticator: Authenticator, request: web.Request) -> Principal:
+    """The operator, of a path whose clients know one word for whatever is wrong with a credential."""
+    try:
+        principal = authenticator.authenticate(_secret(request))
+    except GatewayError as error:
+        raise GatewayError(error.reason, CREDENTIAL_WANTED) from None
+    if principal is None or not principal.operator:
+        raise GatewayError(Reason.CREDENTIAL_INVALID, CREDENTIAL_WANTED)
+    return principal
+
+
+def _request_id(ctx: RequestContext) -> str:
+    return request_id(ctx.id) if ctx.path.startswith(SPEND_LIMITS_PATH) else ctx.id
 
 
 def _is_open(ctx: RequestContext) -> bool:

@@ -6,8 +6,7 @@ one, else the connection is broken off, so that a cut answer cannot look complet
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from aiohttp import web
@@ -25,15 +24,17 @@ from gateway.core.calls import rename_model
 from gateway.core.denial import Denial
 from gateway.core.eventstream import build_framing, ping
 from gateway.core.faults import Fault, embedded_fault, passes, read_fault
-from gateway.core.gate import DenialForm, HeldCall, StreamGate, gate_message, rewrite_message
+from gateway.core.gate import DenialForm, StreamGate, gate_message, rewrite_message
 from gateway.core.headers import clean_headers, downstream_headers, first, request_id_of, translated_headers
 from gateway.core.messages import Tap, parse_message
+from gateway.core.spend_headers import success_headers
 from gateway.core.translate import translate_count
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Clock, UpstreamAnswer
 from gateway.tasks import Tasks
 from gateway.toolcalls import ToolCalls
 from gateway.web.answers import fault_response
+from gateway.web.drains import Drains, Kept, let_go
 from gateway.web.middlewares import BEGUN
 from gateway.web.outlet import Outlet, Pings
 from gateway.web.received import (
@@ -46,30 +47,38 @@ from gateway.web.received import (
     require_object,
     require_plain,
 )
+from gateway.web.stream import Cover, Stream
 
 R = TypeVar("R", bound=web.StreamResponse)
 
-DRAINS_MAX = 64
-"""Answers read to their usage after the client left, at once; above it the floor estimate is billed."""
-DRAIN_SECONDS = 120.0
-"""Longest time one of them is read."""
 LOGGED_BYTES_MAX = 1000
 """Most of an upstream's error that is written to the log."""
 _log = logging.getLogger(__name__)
-_UNHEARD = Denial(reason="the client left before the call was decided", decision="")
 
 
 class Relay:
     """Passes answers on. One per application."""
 
     def __init__(
-        self, tool_calls: ToolCalls, clock: Clock, tasks: Tasks, *, ping_seconds: float = HOLD_PING_SECONDS
+        self,
+        tool_calls: ToolCalls,
+        clock: Clock,
+        tasks: Tasks,
+        *,
+        cover: Cover,
+        ping_seconds: float = HOLD_PING_SECONDS,
     ) -> None:
         self._tool_calls = tool_calls
+        self._cover = cover
         self._clock = clock
         self._tasks = tasks
         self._ping_seconds = ping_seconds
-        self._drains = 0
+        self._drains = Drains()
+
+    @property
+    def drains(self) -> int:
+        """Answers that are read to their usage after their client left, or wait for that."""
+        return self._drains.count
 
     async def model_answer(
         self, request: web.Request, ctx: RequestContext, answer: UpstreamAnswer
@@ -78,17 +87,34 @@ class Relay:
         try:
             if answer.status >= 400:
                 return await self._error(ctx, answer)
-            require_plain(answer)
             tap = ctx.tap = Tap()
-            kind = (first(answer.headers, "content-type") or "").lower()
-            if not kind.startswith(STREAM_TYPES):
+            if not _is_stream(ctx, answer):
                 return await self._message(ctx, answer, tap)
-            require_form(ctx, stream=True)
-            require_framing(ctx, kind)
             return await self._stream(request, ctx, answer, tap)
         finally:
             if ctx.drain is None:
                 await answer.close()
+
+    def left_unanswered(self, ctx: RequestContext, sending: asyncio.Task[UpstreamAnswer]) -> None:
+        """The client left while its request was under way: wait for the answer, and read it, in its stead."""
+
+        async def read_out() -> None:
+            await self._read_out(ctx, await sending)
+
+        if not self._drains.add(ctx, read_out, partial(let_go, sending)):
+            ctx.drain = partial(let_go, sending)
+
+    async def _read_out(self, ctx: RequestContext, answer: UpstreamAnswer) -> None:
+        """Nobody gets it: the tap sees what it used, no call is decided."""
+        ctx.upstream_request_id = request_id_of(answer.headers)
+        if answer.status >= 400:
+            return
+        tap = ctx.tap = Tap()
+        if _is_stream(ctx, answer):
+            _, stream = self._open(ctx, answer, tap)
+            await stream.read_out(ctx)
+        else:
+            await _read_message(ctx, answer, tap)
 
     async def token_count(self, ctx: RequestContext, answer: UpstreamAnswer) -> web.StreamResponse:
         """The answer to a token count."""
@@ -127,13 +153,10 @@ class Relay:
         return _with_own_headers(response, ctx)
 
     async def _message(self, ctx: RequestContext, answer: UpstreamAnswer, tap: Tap) -> web.Response:
-        body = await read(answer)
-        fault = embedded_fault(ctx.shape, body)
+        body = await self._read_body(ctx, answer, tap)
+        fault = _observed(ctx, body, tap)
         if fault is not None:
             return self._fault(ctx, answer, fault, body)
-        message = parse_message(body)
-        require_message(message)
-        tap.observe_message(message)
         require_form(ctx, stream=False)
         denials: dict[str, Denial] = {}
         for call in gate_message(body):
@@ -144,6 +167,14 @@ class Relay:
         renamed = _renamed(ctx)
         return self._whole(ctx, answer, body if renamed is None else rename_model(body, renamed))
 
+    async def _read_body(self, ctx: RequestContext, answer: UpstreamAnswer, tap: Tap) -> bytes:
+        kept = Kept(answer)
+        try:
+            return await read(kept)
+        except asyncio.CancelledError:
+            self._drains.add(ctx, partial(_read_message, ctx, kept, tap), answer.close)
+            raise
+
     def _whole(self, ctx: RequestContext, answer: UpstreamAnswer, body: bytes) -> web.Response:
         ctx.bytes_out = len(body)
         ctx.first_byte_seconds = self._clock.monotonic() - ctx.received_monotonic
@@ -152,12 +183,7 @@ class Relay:
     async def _stream(
         self, request: web.Request, ctx: RequestContext, answer: UpstreamAnswer, tap: Tap
     ) -> web.StreamResponse:
-        assert ctx.dialect != "operator"
-        response = _with_headers(web.StreamResponse(status=answer.status), ctx, answer, stream=True)
-        framing = build_framing(ctx.shape, ctx.dialect)
-        gate = StreamGate(framing, tap, form=_form(ctx), rename=_renamed(ctx))
-        out = Outlet(response, ctx, self._clock, self._tasks, Pings(ping(ctx.dialect), self._ping_seconds))
-        stream = _Stream(gate, answer, out, silent=ctx.shape == "bedrock" != ctx.dialect)
+        response, stream = self._open(ctx, answer, tap)
         try:
             await response.prepare(request)
             request[BEGUN] = response
@@ -179,85 +205,50 @@ class Relay:
             stream.out.stop()
         return response
 
-    def _keep_reading(self, ctx: RequestContext, stream: "_Stream") -> None:
-        """The upstream goes on and bills: read its answer to the usage, but not too many at once."""
-        if self._drains >= DRAINS_MAX:
-            return
-        self._drains += 1
+    def _open(self, ctx: RequestContext, answer: UpstreamAnswer, tap: Tap) -> tuple[web.StreamResponse, Stream]:
+        """The answer as a stream that nothing has been read of."""
+        assert ctx.dialect != "operator"
+        response = _with_headers(web.StreamResponse(status=answer.status), ctx, answer, stream=True)
+        framing = build_framing(ctx.shape, ctx.dialect)
+        gate = StreamGate(framing, tap, form=_form(ctx), rename=_renamed(ctx))
+        out = Outlet(response, ctx, self._clock, self._tasks, Pings(ping(ctx.dialect), self._ping_seconds))
+        return response, Stream(gate, tap, answer, out, self._cover, silent=ctx.shape == "bedrock" != ctx.dialect)
 
-        async def drain() -> None:
-            try:
-                async with asyncio.timeout(DRAIN_SECONDS):
-                    await stream.read_out()
-            except (GatewayError, TimeoutError):
-                pass  # the tap holds what was seen; the floor estimate is billed
-            finally:
-                self._drains -= 1
-                await stream.answer.close()
-
-        ctx.drain = drain
+    def _keep_reading(self, ctx: RequestContext, stream: Stream) -> None:
+        """The upstream goes on and bills: read its answer to the usage."""
+        if not ctx.cut:
+            self._drains.add(ctx, partial(stream.read_out, ctx), stream.answer.close)
 
 
-@dataclass(slots=True)
-class _Stream:
-    """One streamed answer on its way through the gate."""
-
-    gate: StreamGate
-    answer: UpstreamAnswer
-    out: Outlet
-    silent: bool
-    """The upstream never pings, and the client is used to hearing something."""
-    pieces: Iterator[bytes | HeldCall] = iter(())
-    held: HeldCall | None = None
-
-    async def run(self, ctx: RequestContext, tool_calls: ToolCalls) -> None:
-        """Write what passes; decide what is held before the next piece is looked at."""
-        if self.silent:
-            self.out.start_pings()
-        async for chunk in self.answer.chunks():
-            self.pieces = self.gate.feed(chunk)
-            await self._pass(ctx, tool_calls)
-            await self.out.flush()
-            if self.gate.holding:
-                self.out.start_pings()
-            elif not self.silent:
-                self.out.stop_pings()
-        self.pieces = self.gate.close()
-        await self._pass(ctx, tool_calls)
-        await self.out.flush()
-        if not self.gate.ended:
-            raise GatewayError(Reason.UPSTREAM_BROKE, "the upstream ended its answer in the middle; try again")
-
-    async def _pass(self, ctx: RequestContext, tool_calls: ToolCalls) -> None:
-        for piece in self.pieces:
-            if isinstance(piece, bytes):
-                self.out.add(piece)
-                continue
-            self.held = piece
-            self.out.start_pings()
-            denial = await tool_calls.decide(ctx, piece)
-            self.held = None
-            self.out.add(self.gate.release(piece) if denial is None else self.gate.deny(piece, denial))
-
-    async def read_out(self) -> None:
-        """Go on without a client: the tap sees the rest, nothing is released."""
-        self._discard()
-        async for chunk in self.answer.chunks():
-            self.pieces = self.gate.feed(chunk)
-            self._discard()
-
-    def _discard(self) -> None:
-        if self.held is not None:
-            self.gate.deny(self.held, _UNHEARD)
-            self.held = None
-        for piece in self.pieces:
-            if isinstance(piece, HeldCall):
-                self.gate.deny(piece, _UNHEARD)
+def _is_stream(ctx: RequestContext, answer: UpstreamAnswer) -> bool:
+    """Is it one, and one that can be gated? Raises `GatewayError(UPSTREAM_BROKE)` for what cannot be read so."""
+    require_plain(answer)
+    kind = (first(answer.headers, "content-type") or "").lower()
+    if not kind.startswith(STREAM_TYPES):
+        return False
+    require_form(ctx, stream=True)
+    require_framing(ctx, kind)
+    return True
 
 
-async def _break_off(
-    request: web.Request, response: web.StreamResponse, stream: "_Stream", error: GatewayError
-) -> None:
+def _observed(ctx: RequestContext, body: bytes, tap: Tap) -> Fault | None:
+    """Show a whole answer to the tap, or tell that it is an error. Raises `GatewayError(UPSTREAM_BROKE)`."""
+    fault = embedded_fault(ctx.shape, body)
+    if fault is None:
+        message = parse_message(body)
+        require_message(message)
+        tap.observe_message(message)
+    return fault
+
+
+async def _read_message(ctx: RequestContext, answer: UpstreamAnswer, tap: Tap) -> None:
+    """A whole answer that nobody gets."""
+    fault = _observed(ctx, await read(answer), tap)
+    if fault is not None:
+        ctx.status = fault.status
+
+
+async def _break_off(request: web.Request, response: web.StreamResponse, stream: Stream, error: GatewayError) -> None:
     """End a begun stream: as an error event after a whole block, else by cutting the connection."""
     last_words = stream.gate.refusal("api_error", error.message)
     try:
@@ -301,6 +292,8 @@ def _with_headers(response: R, ctx: RequestContext, answer: UpstreamAnswer, *, s
         kept = translated_headers(answer.headers, ctx.dialect, stream=stream)
     for name, value in kept:
         response.headers.add(name, value)
+    if answer.status < 400:
+        response.headers.update(success_headers(ctx.limits))
     return _with_own_headers(response, ctx)
 
 

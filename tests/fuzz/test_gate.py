@@ -202,6 +202,25 @@ def test_refusal_after_any_stream_is_whole_events(stream: bytes) -> None:
     assert set(calls_a_lenient_client_sees(b"".join(out))) <= {DENIED_TOOL}
 
 
+@given(messages(), st.integers(0, 20_000), cuts, st.sampled_from(["tool_use", "text"]))
+def test_message_finished_anywhere_is_one_that_a_history_may_hold(
+    message: tuple[bytes, list[Block]], end: int, places: list[int], form: DenialForm
+) -> None:
+    stream, _ = message
+    gate = new_gate(form)
+    out = b""
+    for chunk in chop(stream[: end % len(stream)], places):
+        for piece in gate.feed(chunk):
+            out += piece if isinstance(piece, bytes) else gate.deny(piece, DENIAL)
+    if not gate.can_finish:
+        assert gate.concluded or b"server_tool_use" in out
+        return
+    seen = sdk_message(out + gate.finish())
+    assert (seen.stop_reason, gate.ended) == ("max_tokens", True)
+    assert seen.content[-1].type in ("text", "tool_use")
+    assert {block.name for block in seen.content if block.type == "tool_use"} <= {DENIED_TOOL}
+
+
 @given(messages(), words, st.booleans())
 def test_text_is_out_when_its_delta_is_in(message: tuple[bytes, list[Block]], text: str, held: bool) -> None:
     stream, drawn = message

@@ -14,7 +14,7 @@ from gateway.core.bridging.support import Support
 from gateway.core.routing import Route
 from gateway.core.shapes import Asked, Shape
 from gateway.errors import GatewayError, Reason
-from gateway.forwarding import Forwarding, Target
+from gateway.forwarding import Carry, Forwarding, Target
 from gateway.ports import UpstreamAnswer, UpstreamRequest
 from gateway.slots import Slots
 from gateway.switchboard import Switchboard
@@ -52,7 +52,7 @@ class FakeAnswer:
 
 @dataclass
 class FakeUpstream:
-    """Gives its answers in turn, then successes. An event among them is waited for."""
+    """Gives its answers in turn, then successes. An event among them is waited for before the one that follows."""
 
     id: str
     backend: str = "anthropic"
@@ -70,7 +70,8 @@ class FakeUpstream:
         answer = self.answers.pop(0) if self.answers else FakeAnswer()
         if isinstance(answer, asyncio.Event):
             await answer.wait()
-            return FakeAnswer()
+            answer = self.answers.pop(0) if self.answers else FakeAnswer()
+            assert not isinstance(answer, asyncio.Event)
         if isinstance(answer, GatewayError):
             raise answer
         return answer
@@ -91,12 +92,12 @@ class Desk:
     def __getitem__(self, upstream: str) -> FakeUpstream:
         return self.upstreams[upstream]
 
-    async def forward(self, ctx: RequestContext) -> UpstreamAnswer:
+    async def forward(self, ctx: RequestContext, carry: Carry = lambda attempt: attempt) -> UpstreamAnswer:
         async def hold_again(ctx: RequestContext) -> None:
             self.held_again.append(ctx.attempts[-1].upstream)
 
         self.forwarding.plan(ctx)
-        return await self.forwarding.forward(ctx, hold_again)
+        return await self.forwarding.forward(ctx, hold_again, carry=carry)
 
     async def fail(self, ctx: RequestContext) -> GatewayError:
         """Forward, and expect an error of ours."""

@@ -100,7 +100,7 @@ class Outcome:
     @property
     def money(self) -> str:
         """`nothing`, `estimated` or `reported` was paid. Something was held before, nothing is any more."""
-        assert self.record["hold"]["strict_nanousd"] > 0 == self.held_nanousd
+        assert self.record["hold"]["worst"]["cost"] > 0 == self.held_nanousd
         if self.record["cost_nanousd"] == 0:
             return "nothing"
         return "estimated" if self.record["cost_estimated"] else "reported"
@@ -122,13 +122,13 @@ class Bench:
         self, pairs: Sequence[tuple[str, str]], answers: Mapping[str, Answer], *, stream: bool
     ) -> list[Outcome]:
         """Requests at the same time, one for each (kind, dialect); those of a kind get the same answer."""
-        spent_before = (await self._org())["spent_nanousd"]
+        spent_before = (await self._org())["used"]
         asking: list[Any] = []
         for kind, dialect in pairs:
             self.clouds[kind].queue(answers[kind])
             asking.append(self._exchange(write_request(dialect, asked(kind, dialect, stream=stream))))
         outcomes = await self._outcomes(pairs, await asyncio.gather(*asking))
-        spent = (await self._org())["spent_nanousd"] - spent_before
+        spent = (await self._org())["used"] - spent_before
         assert spent == sum(outcome.record["cost_nanousd"] for outcome in outcomes)
         return outcomes
 
@@ -141,7 +141,7 @@ class Bench:
 
     async def _outcomes(self, pairs: Sequence[tuple[str, str]], exchanges: Sequence[Exchange]) -> list[Outcome]:
         await self.gateway.quiet()
-        held = (await self._org())["held_nanousd"]
+        held = (await self._org())["held"]
         records = self._records([told["x-ringfence-decision"] for _, told, _, _ in exchanges])
         return [
             Outcome(dialect, *exchange, record=record, held_nanousd=held)

@@ -92,7 +92,7 @@ class Several:
     async def money(self) -> tuple[int, int]:
         """Spent and held of the organisation."""
         (limit,) = (await self.gateway.operator("limits?account=org"))["limits"]
-        return limit["spent_nanousd"], limit["held_nanousd"]
+        return limit["used"], limit["held"]
 
     async def records(self) -> list[dict[str, Any]]:
         """Audit records of model requests, once all are written."""
@@ -104,7 +104,7 @@ class Several:
         await self.gateway.quiet()
         views = (await self.views()).values()
         places = sum(view["in_use"] + view["waiting"] for view in views)
-        return places == 0 and "ringfence_held_usd 0.0" in await self.gateway.metrics()
+        return places == 0 and "ringfence_holds_open 0.0" in await self.gateway.metrics()
 
 
 @contextlib.asynccontextmanager

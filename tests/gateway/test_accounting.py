@@ -9,14 +9,16 @@ import gateway
 from gateway.accounting import Accounting
 from gateway.context import Attempt, RequestContext
 from gateway.core.body import peek
-from gateway.core.budgets import LimitRow, Limits
+from gateway.core.decision import Decision, Limit
 from gateway.core.estimate import Learned
+from gateway.core.limits import LimitRow, Limits
 from gateway.core.messages import Tap, parse_message
 from gateway.core.places import Place
 from gateway.core.prices import parse_prices
+from gateway.core.prompts import Prompts
 from gateway.errors import Reason, Refused
 from gateway.stores.memory import MemoryStore
-from tests.gateway.test_toolcalls import Bench
+from tests.gateway.test_toolcalls import Bench, FakeRecords
 from tests.support.clock import FakeClock
 from tests.support.gateway import request_body
 from tests.support.upstream import message, text_block
@@ -32,14 +34,16 @@ DISCOUNTED = Place("discounted", "anthropic", "claude-opus-5-5", multiplier=5_00
 def books(*limits: LimitRow, fallback: str | None = None) -> tuple[Accounting, MemoryStore]:
     """An accounting on a store in memory."""
     store = MemoryStore(Limits(limits))
-    return Accounting(store, PRICES, Learned(), fallback, FakeClock(now_ms=NOVEMBER_MS)), store
+    return Accounting(
+        store, PRICES, Learned(), Prompts(), fallback, FakeRecords(), FakeClock(now_ms=NOVEMBER_MS)
+    ), store
 
 
 def asking(model: str = "claude-opus-5-5", *places: Place) -> RequestContext:
     """A request that was admitted."""
     ctx = Bench().ctx
     ctx.body = request_body(model=model, max_tokens=1_000)
-    ctx.ask, ctx.model = peek(ctx.body), model
+    ctx.ask, ctx.model, ctx.decision = peek(ctx.body), model, Decision(allow=True)
     ctx.places = {place.upstream: place for place in (places or (MAIN,))}
     ctx.upstream = next(iter(ctx.places))
     return ctx
@@ -54,7 +58,7 @@ def lost(ctx: RequestContext, upstream: str = "main") -> RequestContext:
 
 async def held_at(*places: Place, model: str = "claude-opus-5-5", strict: bool = False) -> int:
     """What is held for a request that may go to these."""
-    accounting, store = books(LimitRow("org", "total", 10**12, strict=strict))
+    accounting, store = books(LimitRow("org", 10**12, strict=strict))
     await accounting.reserve(asking(model, *places))
     return store.held_total()
 
@@ -99,15 +103,15 @@ async def test_silence_after_dispatch_is_paid_by_the_floor() -> None:
 
 async def test_strict_limit_holds_the_worst_case_and_others_the_expectation() -> None:
     strict, loose = asking(), asking()
-    await books(LimitRow("org", "total", 10**12, strict=True))[0].reserve(strict)
-    await books(LimitRow("org", "total", 10**12, strict=False))[0].reserve(loose)
+    await books(LimitRow("org", 10**12, strict=True))[0].reserve(strict)
+    await books(LimitRow("org", 10**12, strict=False))[0].reserve(loose)
     assert strict.hold is not None and loose.hold is not None
-    assert strict.hold.strict_nanousd >= len(strict.body) * 8_000 + 1_000 * 20_000
-    assert loose.hold.strict_nanousd == loose.hold.expected_nanousd < strict.hold.strict_nanousd
+    assert strict.hold.worst.cost >= len(strict.body) * 8_000 + 1_000 * 20_000
+    assert loose.hold.worst.cost == loose.hold.expected.cost < strict.hold.worst.cost
 
 
 async def test_exhausted_limit_refuses_with_the_peers_headers() -> None:
-    accounting, store = books(LimitRow("user", "daily", 1, strict=False))
+    accounting, store = books(LimitRow("org", 1, "daily", per="user"))
     with pytest.raises(Refused) as refused:
         await accounting.reserve(asking())
     assert refused.value.reason is Reason.BUDGET_EXHAUSTED
@@ -157,7 +161,7 @@ async def test_lost_attempt_is_settled_by_the_floor_and_the_next_is_held_for_ane
     assert ctx.hold is not None
     first = ctx.hold
     await accounting.hold_again(lost(ctx))
-    assert ctx.hold is not None and ctx.hold.id != first.id and store.held_total() == ctx.hold.expected_nanousd
+    assert ctx.hold is not None and ctx.hold.id != first.id and store.held_total() == ctx.hold.expected.cost
     floor = store.spent("org")
     assert floor == ctx.lost_nanousd > 0 and not ctx.dispatched
     accounting.settle(answered(ctx, input_tokens=1_000, output_tokens=100))
@@ -199,7 +203,7 @@ async def test_next_attempt_that_was_refused_costs_no_more() -> None:
 
 async def test_limit_that_has_no_room_for_another_attempt_refuses_it_and_keeps_the_cost_of_the_first() -> None:
     needed = await held_at(strict=True)
-    accounting, store = books(LimitRow("org", "total", needed, strict=True))
+    accounting, store = books(LimitRow("org", needed, strict=True))
     ctx = asking()
     await accounting.reserve(ctx)
     with pytest.raises(Refused) as refused:
@@ -214,3 +218,142 @@ async def test_free_request_is_not_held_for_again() -> None:
     ctx = lost(asking())
     await accounting.hold_again(ctx)
     assert (ctx.hold, store.held_total(), store.spent("org")) == (None, 0, 0)
+
+
+async def test_max_tokens_is_lowered_when_the_request_fits_then() -> None:
+    full = await held_at(strict=True)
+    tight = LimitRow("org", full + 2_000 * 20_000, strict=True, on_reach="clamp")
+    accounting, store = books(tight)
+    first, second = asking(), asking()
+    first.body = second.body = request_body(max_tokens=4_000)
+    first.ask, second.ask, second.id = peek(first.body), peek(second.body), "dec_2"
+    await accounting.reserve(first)
+    assert first.clamped_from == 4_000 and first.max_tokens is not None and 1_024 <= first.max_tokens < 4_000
+    assert peek(first.body).max_tokens == first.max_tokens
+    assert tight.max is not None and tight.max - 20_000 < store.held_total() <= tight.max
+    with pytest.raises(Refused, match="budget exhausted"):
+        await accounting.reserve(second)
+    assert store.held_total() <= tight.max
+
+
+async def test_max_tokens_is_not_lowered_where_the_limit_says_refuse() -> None:
+    full = await held_at(strict=True)
+    accounting, _ = books(LimitRow("org", full, strict=True))
+    ctx = asking()
+    ctx.body = request_body(max_tokens=1_100)
+    ctx.ask = peek(ctx.body)
+    with pytest.raises(Refused):
+        await accounting.reserve(ctx)
+    assert ctx.clamped_from is None and peek(ctx.body).max_tokens == 1_100
+
+
+async def test_one_too_many_at_once_is_told_to_come_again() -> None:
+    accounting, store = books(LimitRow("org", 1, meter="active_requests", per="user"))
+    first, second = asking(), asking()
+    second.id = "dec_2"
+    await accounting.reserve(first)
+    with pytest.raises(Refused) as refused:
+        await accounting.reserve(second)
+    assert refused.value.reason is Reason.RATE_LIMITED
+    assert refused.value.headers == {"retry-after": "2"}
+    accounting.settle(answered(first, input_tokens=1, output_tokens=1))
+    await accounting.reserve(second)
+
+
+async def test_limit_of_the_decision_holds_on_top_of_the_configured_ones() -> None:
+    accounting, store = books(LimitRow("org", 10**12))
+    ctx = asking()
+    ctx.decision = Decision(allow=True, limits=(Limit("user:alice", "output_tokens", "daily", 10),))
+    with pytest.raises(Refused, match="the daily limit of 10 output_tokens of user:alice"):
+        await accounting.reserve(ctx)
+    assert store.held_total() == 0
+
+
+async def test_limit_for_a_backend_counts_what_that_backend_answered() -> None:
+    for upstream, spent in (("main", 0), ("global", 1_000 * 4_000)):
+        accounting, store = books(LimitRow("org", 10**12, backends=("bedrock",)))
+        ctx = asking("claude-opus-5-5", MAIN, GLOBAL)
+        await accounting.reserve(ctx)
+        (view,) = store.views(NOVEMBER_MS)
+        assert ctx.hold is not None and view.held == ctx.hold.expected.cost
+        ctx.upstream = upstream
+        accounting.settle(answered(ctx, input_tokens=1_000, output_tokens=0))
+        (view,) = store.views(NOVEMBER_MS)
+        assert (view.used, view.held) == (spent, 0)
+
+
+async def running(*limits: LimitRow, max_tokens: int = 100_000) -> tuple[Accounting, MemoryStore, RequestContext]:
+    """A request whose answer has begun."""
+    accounting, store = books(*limits)
+    ctx = asking()
+    ctx.body = request_body(max_tokens=max_tokens)
+    ctx.ask = peek(ctx.body)
+    await accounting.reserve(ctx)
+    ctx.dispatched, ctx.status, ctx.tap = True, 200, Tap()
+    return accounting, store, ctx
+
+
+async def test_answer_longer_than_expected_is_held_for_step_by_step() -> None:
+    accounting, store, ctx = await running(LimitRow("org", 10**12))
+    assert ctx.covered_chars is not None and ctx.tap is not None
+    before, covered = store.held_total(), ctx.covered_chars
+    ctx.tap.add_output(covered + 1)
+    assert await accounting.cover(ctx)
+    assert ctx.extensions == 1 and ctx.covered_chars > covered and store.held_total() > before
+
+
+async def test_answer_that_cannot_be_held_for_has_to_end() -> None:
+    held = await held_at()
+    accounting, store, ctx = await running(LimitRow("org", 20 * held))
+    assert ctx.covered_chars is not None and ctx.tap is not None
+    extensions = 0
+    while ctx.covered_chars is not None and extensions < 200:
+        ctx.tap.add_output(ctx.covered_chars + 1 - ctx.tap.output_chars)
+        if not await accounting.cover(ctx):
+            break
+        extensions += 1
+    assert ctx.extensions == extensions < 200 and ctx.covered_chars is not None
+    assert store.held_total() <= 20 * held
+
+
+async def test_answer_that_is_held_for_to_its_last_token_is_looked_at_no_more() -> None:
+    accounting, _, ctx = await running(LimitRow("org", 10**15), max_tokens=5_000)
+    assert ctx.tap is not None
+    while ctx.covered_chars is not None:
+        ctx.tap.add_output(ctx.covered_chars + 1 - ctx.tap.output_chars)
+        assert await accounting.cover(ctx)
+    assert ctx.hold is not None and ctx.hold.expected.output_tokens == 5_000
+
+
+async def test_strict_limits_alone_need_no_extension() -> None:
+    _, _, ctx = await running(LimitRow("org", 10**15, strict=True), LimitRow("org", 1, per="user", on_reach="warn"))
+    assert ctx.covered_chars is None
+
+
+@pytest.mark.parametrize(("strict", "stream"), [(True, False), (False, False), (True, True)])
+async def test_whole_answer_that_nobody_waited_for_costs_its_hold_and_a_stream_what_was_seen(
+    strict: bool, stream: bool
+) -> None:
+    accounting, store = books(LimitRow("org", 10**12, strict=strict))
+    ctx = asking()
+    ctx.body = request_body(max_tokens=1_000, stream=stream)
+    ctx.ask = peek(ctx.body)
+    await accounting.reserve(ctx)
+    ctx.dispatched, ctx.reason = True, Reason.CLIENT_GONE
+    accounting.settle(ctx)
+    assert ctx.hold is not None and ctx.cost_estimated and store.held_total() == 0
+    if stream:
+        assert 0 < store.spent("org") < 1_000 * 20_000
+    else:
+        assert store.spent("org") == (ctx.hold.worst.cost if strict else ctx.hold.expected.cost)
+
+
+async def test_attempt_that_failed_after_the_client_left_costs_the_floor() -> None:
+    accounting, store = books(LimitRow("org", 10**12, strict=True))
+    ctx = asking()
+    ctx.body = request_body(max_tokens=1_000, stream=False)
+    ctx.ask = peek(ctx.body)
+    await accounting.reserve(ctx)
+    lost(ctx).reason = Reason.CLIENT_GONE
+    accounting.settle(ctx)
+    assert 0 < store.spent("org") < 1_000 * 20_000

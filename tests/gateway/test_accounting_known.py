@@ -9,12 +9,12 @@ import pytest
 
 from gateway.context import RequestContext
 from gateway.core.body import peek
-from gateway.core.budgets import LimitRow
 from gateway.core.content import measure_content
-from gateway.core.estimate import bounded, shape_of, strict_nanousd
+from gateway.core.limits import LimitRow
 from gateway.core.lineage import AgentNode
 from gateway.core.messages import Tap, parse_message
 from gateway.core.shapes import Change
+from gateway.core.worst import bounded, shape_of, strict_nanousd
 from gateway.errors import Refused
 from tests.gateway.test_accounting import GLOBAL, MAIN, answered, asking, books
 from tests.support.upstream import message, text_block
@@ -31,11 +31,11 @@ def text(words: str, *, marked: bool) -> Any:
     return [{"type": "text", "text": words, **MARK}] if marked else words
 
 
-def body_of(turns: int) -> bytes:
-    """30 KB of system and tools, then 4 KB of history per turn."""
+def body_of(turns: int, task: str = "r" * 3_000) -> bytes:
+    """30 KB of system and tools, then 4 KB of history per turn, each beginning with the task."""
     messages: list[Any] = []
     for turn in range(turns):
-        messages.append({"role": "user", "content": text("r" * 3_000, marked=turn == turns - 1)})
+        messages.append({"role": "user", "content": text(task, marked=turn == turns - 1)})
         if turn < turns - 1:
             messages.append({"role": "assistant", "content": [{"type": "text", "text": "w" * 1_000}]})
     tools = [{"name": "Read", "description": "d" * 20_000, "input_schema": {"type": "object"}}]
@@ -69,7 +69,7 @@ def by_bytes(ctx: RequestContext) -> int:
 
 async def converse(turns: int, *, limit_nanousd: int = 10**15) -> list[tuple[int, int, int]]:
     """Per turn: the bound by bytes, what was held, and what it cost at the dearest state of the cache."""
-    accounting, store = books(LimitRow("org", "total", limit_nanousd, strict=True))
+    accounting, store = books(LimitRow("org", limit_nanousd, strict=True))
     rows: list[tuple[int, int, int]] = []
     agent = None
     for turn in range(1, turns + 1):
@@ -91,7 +91,7 @@ async def test_hold_of_a_long_conversation_is_near_its_cost_and_never_below() ->
 
 async def held_after(change: Callable[[RequestContext], None], *, later: Callable[[RequestContext], None]) -> bool:
     """Is less held for the second turn than by bytes? `change` is made to the first, answered, and `later` to it."""
-    accounting, store = books(LimitRow("org", "total", 10**15, strict=True))
+    accounting, store = books(LimitRow("org", 10**15, strict=True))
     first = turn_of(None, body_of(3))
     later(first)
     await accounting.reserve(first)
@@ -137,7 +137,6 @@ async def test_answer_to_the_body_as_it_stands_is_remembered() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        bridge,
         lose,
         tell(final=False),
         tell(refused_empty=True),
@@ -164,6 +163,35 @@ async def test_several_upstreams_count_alike_only_when_all_have_the_same_model()
     other = msgspec.structs.replace(GLOBAL, model="a-deployment")
     assert await held_after(unchanged, later=routed(MAIN, GLOBAL))
     assert not await held_after(unchanged, later=routed(MAIN, other))
+
+
+async def test_fitted_request_tells_of_later_ones_that_no_other_upstream_may_answer() -> None:
+    assert await held_after(bridge, later=unchanged)
+    assert not await held_after(bridge, later=routed(MAIN, GLOBAL))
+
+
+async def begin(*tasks: str) -> list[tuple[int, int, int]]:
+    """Per agent that begins with one of these: the bound by bytes, what was held, and what its first request cost."""
+    accounting, store = books(LimitRow("org", 10**15, strict=True))
+    rows: list[tuple[int, int, int]] = []
+    for task in tasks:
+        ctx = turn_of(None, body_of(1, task))
+        await accounting.reserve(ctx)
+        held = store.held_total()
+        accounting.settle(answer(ctx, prompt=len(ctx.body) // BYTES_PER_TOKEN))
+        rows.append((by_bytes(ctx), held, ctx.cost_nanousd))
+    return rows
+
+
+async def test_first_request_of_another_agent_is_held_near_its_cost_and_never_below() -> None:
+    (plain, first, _), (_, second, cost) = await begin("read the files", "write the tests for what was read")
+    assert first == plain
+    assert cost < second < cost * 7 // 5
+
+
+async def test_first_request_with_other_words_is_held_with_all_of_them() -> None:
+    (_, _, _), (plain, held, cost) = await begin("read the files", "0" * 60_000)
+    assert cost + 40_000 * 8_000 < held < plain
 
 
 async def test_limit_with_no_room_for_the_bytes_has_room_for_a_known_prompt() -> None:

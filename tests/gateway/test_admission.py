@@ -7,7 +7,7 @@ import pytest
 
 from gateway.admission import Admission
 from gateway.context import RequestContext
-from gateway.core.decision import Infer, Obligation, Principal, Spawn
+from gateway.core.decision import Decision, Infer, Obligation, Principal, Query, Spawn, denied
 from gateway.core.fuse import FuseLimits
 from gateway.core.lineage import PendingSpawn, Tree
 from gateway.core.shapes import NEW_VERSION, OLD_VERSION, SHAPES, Asked, Shape
@@ -234,3 +234,39 @@ async def test_request_that_passes_its_fuse_is_refused() -> None:
     with pytest.raises(Refused) as refused:
         await door.admit(MAIN)
     assert refused.value.reason is Reason.FUSE_BLOWN
+
+
+class OnlyHaiku(FakeEngine):
+    """Denies every other model."""
+
+    async def decide(self, query: Query) -> Decision:
+        """By the model of the query."""
+        self.asked.append(query.action)
+        allows = isinstance(query.action, Infer) and query.action.model.startswith("claude-haiku")
+        return Decision(True) if allows else denied("models/allowlist", "ask a smaller one")
+
+
+@pytest.mark.parametrize("named", ["claude-opus-5-5", "global.anthropic.claude-opus-5-5"])
+@pytest.mark.parametrize("field", ["fallbacks", "tools"])
+async def test_model_that_policy_denies_does_not_come_in_as_a_substitute(named: str, field: str) -> None:
+    door = Door(OnlyHaiku())
+    entry = {"model": named} if field == "fallbacks" else {"type": "advisor_20260301", "name": "a", "model": named}
+    fields = {"model": "claude-haiku-5-5", field: [entry]}
+    with pytest.raises(Refused, match="ask a smaller one"):
+        await door.admit(MAIN, request_body(**fields))
+    assert [infer.model for infer in door.infers()] == ["claude-haiku-5-5", "claude-opus-5-5"]
+
+
+async def test_substitute_is_decided_with_the_answer_and_speed_it_may_have() -> None:
+    door = Door()
+    entry = {"model": "claude-haiku-5-5", "max_tokens": 64_000, "speed": "fast"}
+    await door.admit(MAIN, request_body(fallbacks=[entry], max_tokens=10))
+    asked = [(infer.model, infer.max_tokens, infer.speed) for infer in door.infers()]
+    assert asked == [("claude-opus-5-5", 10, None), ("claude-haiku-5-5", 64_000, "fast")]
+
+
+async def test_clamp_that_cannot_reach_a_substitute_denies() -> None:
+    door = Door(FakeEngine(obligations=(Obligation("clamp_max_tokens", 100),)))
+    with pytest.raises(Refused) as refused:
+        await door.admit(MAIN, request_body(fallbacks=[{"model": "claude-haiku-5-5", "max_tokens": 64_000}]))
+    assert refused.value.reason is Reason.POLICY_FAILED

@@ -8,6 +8,7 @@ import signal
 import socket
 import sqlite3
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,14 +16,16 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from gateway.app import AGENTS_REMEMBERED_MS, keep_house, load_prices, profile_script, restored_tree
+from gateway.app import AGENTS_REMEMBERED_MS, keep_house, load_prices, profile_script
 from gateway.config import parse_config
-from gateway.core.budgets import Limits
+from gateway.core.budgets import Expired
+from gateway.core.limits import Amounts, Limits
 from gateway.core.lineage import SessionNode, Tree
+from gateway.stores.credentials import CredentialRow, CredentialRows
 from gateway.stores.database import StoreInvalid
 from gateway.stores.sqlite import SqliteStore
 from tests.support.clock import FakeClock
-from tests.support.gateway import SESSION, config_document, events_of, text_of
+from tests.support.gateway import SESSION, config_document, events_of, serving, text_of
 from tests.support.policies import POLICIES
 from tests.support.process import NOWHERE, Served, refusal_to_serve, run_cli, served
 from tests.support.upstream import SSE_HEADERS, Answer, ScriptedUpstream, stream, stream_answer, text_block
@@ -37,7 +40,7 @@ async def test_ready_line_names_what_answers_then(tmp_path: Path) -> None:
         async with gateway.client.get(gateway.url + "/readyz") as response:
             assert response.status == 200
         async with gateway.client.get(gateway.ready[2]) as response:
-            assert "ringfence_held_usd 0.0" in await response.text()
+            assert "ringfence_holds_open 0.0" in await response.text()
         assert gateway.ready[4] == str(tmp_path / "ringfence.yaml")
 
 
@@ -66,7 +69,7 @@ async def test_stop_lets_running_answers_end_and_leaves_nothing_held(tmp_path: P
         status, got = await asked
         assert await gateway.process.wait() == 0
         assert (status, text_of(events_of(got))) == (200, "to the end")
-    assert stored(tmp_path, "SELECT nanousd FROM spend WHERE account = 'org'") == [(COST_NANOUSD,)]
+    assert stored(tmp_path, "SELECT cost FROM usage WHERE account = 'org'") == [(COST_NANOUSD,)]
     assert stored(tmp_path, "SELECT id FROM holds") == []
 
 
@@ -151,6 +154,12 @@ def broken_scenario(directory: Path) -> dict[str, Any]:
     return {"upstreams": [upstream]}
 
 
+def stored_twin(directory: Path) -> dict[str, Any]:
+    rows = CredentialRows(directory / "ringfence.db")
+    rows.insert(CredentialRow("alice-laptop", "bob", None, sha256(b"rf_another-secret-0123").digest(), 1, None))
+    return {}
+
+
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
@@ -162,6 +171,7 @@ def broken_scenario(directory: Path) -> dict[str, Any]:
         (broken_prices, ["prices.yaml", "mend the price file"]),
         (odd_prices, ["prices.yaml", "mend the price file"]),
         (broken_scenario, ["scenario.yaml:1:", "promt"]),
+        (stored_twin, ["alice-laptop exists twice", "revoke the one in the store"]),
     ],
 )
 def test_what_cannot_be_used_is_refused_before_serving(
@@ -247,32 +257,44 @@ async def test_audit_is_complete_after_a_kill(tmp_path: Path) -> None:
 
 
 class Flaky:
-    """An authenticator and a store in one: the first look fails, every later one finds an overdue hold."""
+    """An authenticator and a store in one: each fails at first, then there is an overdue hold."""
 
     def __init__(self) -> None:
         self.looked = 0
         self.expired_at: list[int] = []
+        self.recorded: list[tuple[str, int]] = []
+        self.counted = 0
         self.again = asyncio.Event()
 
-    def refresh(self) -> tuple[()]:
+    async def refresh(self) -> tuple[()]:
         self.looked += 1
         if self.looked == 1:
             raise StoreInvalid(Path("x.db"), "the disk is full")
         return ()
 
-    def expire(self, now_ms: int) -> list[str]:
+    async def expire(self, now_ms: int) -> list[Expired]:
         self.expired_at.append(now_ms)
+        if len(self.expired_at) == 1:
+            raise StoreInvalid(Path("x.db"), "locked")
         self.again.set()
-        return ["dec_1"]
+        return [Expired("dec_1", ("org",), "m", "b", Amounts(7))]
+
+    def hold_expired(self, count: int) -> None:
+        self.counted += count
+
+    def expired(self, expired: Expired, at_ms: int) -> None:
+        self.recorded.append((expired.id, at_ms))
 
 
 async def test_housekeeping_that_fails_once_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     flaky, clock = Flaky(), FakeClock()
-    task = asyncio.ensure_future(keep_house(flaky, flaky, clock))  # type: ignore[arg-type]
+    task = asyncio.ensure_future(keep_house(flaky, flaky, flaky, flaky, clock))  # type: ignore[arg-type]
     await flaky.again.wait()
     task.cancel()
-    assert (flaky.looked, flaky.expired_at) == (2, [clock.now_ms])
-    assert "the disk is full" in caplog.messages[0] and "dec_1" in caplog.messages[1]
+    assert (flaky.looked, flaky.expired_at) == (2, [clock.now_ms] * 2)
+    assert flaky.recorded == [("dec_1", clock.now_ms)] and flaky.counted == 1
+    full, locked, expired = caplog.messages
+    assert "the disk is full" in full and "locked" in locked and "dec_1" in expired
 
 
 async def test_agents_of_the_last_days_are_put_back_and_older_ones_are_not(tmp_path: Path) -> None:
@@ -281,10 +303,10 @@ async def test_agents_of_the_last_days_are_put_back_and_older_ones_are_not(tmp_p
     for session, age_ms in (("old", AGENTS_REMEMBERED_MS + 1), ("young", AGENTS_REMEMBERED_MS - 1)):
         node = SessionNode(session, "laptop", "alice", "", inferred=False)
         store.save_agent(Tree().add(node, "main", None, clock.now_ms - age_ms).record())
-    await store.flush()
-    tree = restored_tree(store, clock)
     await store.close()
-    assert (tree.session("old"), tree.session("young") is not None) == (None, True)
+    async with serving(tmp_path, NOWHERE, clock=clock) as gateway:
+        shown = (await gateway.operator("sessions"))["sessions"]
+    assert [session["session"] for session in shown] == ["young"]
 
 
 def test_configured_prices_are_laid_over_the_packaged_ones(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from gateway.core.body import peek
 from gateway.core.decision import Principal
 from gateway.core.routing import Route
 from gateway.errors import GatewayError, Reason, Refused
-from gateway.forwarding import ERROR_BYTES_MAX
+from gateway.forwarding import ERROR_BYTES_MAX, Attempting
+from gateway.ports import UpstreamAnswer
+from gateway.tasks import Tasks
 from tests.gateway.desk import OPUS, FakeAnswer, FakeUpstream, asking, attempts, desk, speaking_bedrock
 from tests.gateway.test_accounting import PRICES
 from tests.support.gateway import request_body
@@ -208,6 +211,29 @@ async def test_probe_whose_client_leaves_is_given_back() -> None:
     await asyncio.wait([probe])
     assert made.in_use()[0] == 0
     assert (await made.forward(asking())).status == 200 and made.forwarding.board.views()[0].state == "closed"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_attempt_that_outlives_its_client_is_told_to_the_board_and_is_the_last(status: int) -> None:
+    made, tasks, left = desk(concurrent_max=1), Tasks(), list[asyncio.Task[UpstreamAnswer]]()
+    made["main"].answers += [go := asyncio.Event(), FakeAnswer(status)]
+
+    def carry(attempt: Attempting) -> Awaitable[UpstreamAnswer]:
+        return tasks.finish("send", attempt, left.append)
+
+    client = asyncio.create_task(made.forward(ctx := asking(), carry))
+    while not made["main"].received:
+        await asyncio.sleep(0)
+    client.cancel()
+    await asyncio.wait([client])
+    assert (client.cancelled(), made.in_use(), ctx.status) == (True, [1, 0], None)
+    go.set()
+    answer = await left[0]
+    view = made.forwarding.board.views()[0]
+    assert (answer.status, ctx.status, made.sent()) == (status, status, [1, 0])
+    assert (view.requests_total, view.failures_total, view.in_use) == (1, int(status == 500), 1)
+    await answer.close()
+    assert made.in_use() == [0, 0]
 
 
 async def test_when_all_are_cut_out_nothing_is_sent_and_the_client_is_told_when_to_come_back() -> None:

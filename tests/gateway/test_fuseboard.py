@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.core.budgets import Limits
 from gateway.core.fuse import FuseBox, FuseLimits
+from gateway.core.limits import Limits
 from gateway.core.lineage import AgentNode, SessionNode, Tree
 from gateway.core.loops import Streaks
 from gateway.errors import Reason, Refused
@@ -26,14 +26,16 @@ def agent() -> AgentNode:
     return Tree().add(SessionNode("s", "laptop", "alice", "", inferred=False), "main", None, 0)
 
 
-def test_blown_fuse_is_remembered_recorded_and_refuses() -> None:
+async def test_blown_fuse_is_remembered_recorded_and_refuses() -> None:
     fuses, store, records = board(agent={"requests": 1})
     node = agent()
     node.used.requests = 2
     with pytest.raises(Refused, match="fuses replace") as refused:
         fuses.require_intact(node, QUIET)
     assert refused.value.reason is Reason.FUSE_BLOWN
-    assert [record.state for record in store.load_fuses()] == ["blown"] == [record.state for record in records.fuses]
+    assert (
+        [record.state for record in await store.load_fuses()] == ["blown"] == [record.state for record in records.fuses]
+    )
 
 
 def test_error_streak_of_the_history_blows_the_agents_fuse() -> None:
@@ -53,7 +55,7 @@ def test_session_fuse_stops_every_agent_of_the_session() -> None:
     assert blown is not None and (blown.scope, blown.holder, blown.value) == ("session", "s", 2)
 
 
-def test_replaced_fuse_lets_requests_pass_again() -> None:
+async def test_replaced_fuse_lets_requests_pass_again() -> None:
     fuses, store, _ = board(agent={"requests": 1})
     node = agent()
     node.used.requests = 2
@@ -61,4 +63,4 @@ def test_replaced_fuse_lets_requests_pass_again() -> None:
     assert blown is not None
     fuses.replace(blown.id, by="olga", reason="reviewed")
     fuses.require_intact(node, QUIET)
-    assert store.load_fuses()[0].replaced_by == "olga"
+    assert (await store.load_fuses())[0].replaced_by == "olga"

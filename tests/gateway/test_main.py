@@ -34,6 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ["policy", "test", "--path", "policies", "--json"],
         ["limits", "--account", "user:bob", "--url", "http://x", "--json"],
         ["limits", "explain", "--user", "bob", "--team", "t", "--credential", "c", "--session", "s", "--agent", "s/a"],
+        ["limits", "explain", "--group", "g", "--group", "h", "--tag", "a=b", "--run", "r", "--json"],
         ["fuses", "list", "--json"],
         ["fuses", "replace", "fuse_1", "--reason", "looked at it", "--json"],
         ["sessions", "--limit", "3", "--json"],

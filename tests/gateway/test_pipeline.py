@@ -19,7 +19,7 @@ from tests.support.upstream import (
     tool_block,
 )
 
-STRICT_DOLLAR = [{"account": "org", "window": "total", "limit_usd": 1, "strict": True}]
+STRICT_DOLLAR = [{"account": "org", "window": "total", "limit_usd": 1, "strict": True, "on_reach": "refuse"}]
 NO_CURL = {"settings": {"tools": {"deny": [{"tool": "Bash", "commands": ["curl *"]}]}}}
 THIRTY_CENTS = {"input_tokens": 100, "output_tokens": 15_000}
 
@@ -128,7 +128,7 @@ async def test_fifty_requests_of_thirty_cents_under_a_strict_dollar_let_three_th
         (limit,) = (await gateway.operator("limits"))["limits"]
         assert sorted(statuses) == [200] * 3 + [429] * 47
         assert len(upstream.received) == 3
-        assert (limit["spent_nanousd"], limit["held_nanousd"]) == (3 * (15_000 * 20_000 + 100 * 4_000), 0)
+        assert (limit["used"], limit["held"]) == (3 * (15_000 * 20_000 + 100 * 4_000), 0)
 
 
 async def test_budget_refusal_says_when_and_is_not_retried(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ async def test_upstream_error_passes_as_it_came_and_costs_nothing(tmp_path: Path
         (limit,) = (await gateway.operator("limits"))["limits"]
         assert (response.status, response.headers["retry-after"], response.headers["x-odd"]) == (529, "7", "1")
         assert got == answer.chunks[0]
-        assert (limit["spent_nanousd"], limit["held_nanousd"]) == (0, 0)
+        assert (limit["used"], limit["held"]) == (0, 0)
 
 
 async def test_unreachable_upstream_is_a_502_and_releases_the_hold(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ async def test_unreachable_upstream_is_a_502_and_releases_the_hold(tmp_path: Pat
         await gateway.quiet()
         (limit,) = (await gateway.operator("limits"))["limits"]
         assert response.status == 502 and "main" in refusal["error"]["message"]
-        assert (limit["spent_nanousd"], limit["held_nanousd"]) == (0, 0)
+        assert (limit["used"], limit["held"]) == (0, 0)
 
 
 @pytest.mark.parametrize("kept", range(8))
@@ -279,7 +279,7 @@ async def test_client_gone_at_any_chunk_settles_what_the_upstream_reports(tmp_pa
         await gateway.quiet()
         (limit,) = (await gateway.operator("limits"))["limits"]
         (record,) = [each for each in gateway.audit("request") if each["path"] == "/v1/messages"]
-        assert (limit["spent_nanousd"], limit["held_nanousd"]) == (15_000 * 20_000 + 100 * 4_000, 0)
+        assert (limit["used"], limit["held"]) == (15_000 * 20_000 + 100 * 4_000, 0)
         assert (record["reason"], record["cost_estimated"]) == ("client_gone", False)
 
 
@@ -294,7 +294,7 @@ async def test_upstream_cut_mid_stream_ends_in_an_error_event_and_is_billed_by_w
         (record,) = [each for each in gateway.audit("request") if each["path"] == "/v1/messages"]
         assert events[-1]["type"] == "error" and text_of(events) == "one two three"
         assert (record["reason"], record["cost_estimated"]) == ("upstream_broke", True)
-        assert limit["held_nanousd"] == 0 and limit["spent_nanousd"] >= 1000 * 4_000
+        assert limit["held"] == 0 and limit["used"] >= 1000 * 4_000
 
 
 async def test_count_tokens_is_decided_and_forwarded_but_not_paid(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ async def test_count_tokens_is_decided_and_forwarded_but_not_paid(tmp_path: Path
             assert response.status == 451
         await gateway.quiet()
         (limit,) = (await gateway.operator("limits"))["limits"]
-        assert (len(upstream.received), limit["spent_nanousd"]) == (1, 0)
+        assert (len(upstream.received), limit["used"]) == (1, 0)
 
 
 async def test_every_request_and_decision_leaves_one_record(tmp_path: Path) -> None:
@@ -369,4 +369,4 @@ async def test_upstream_error_costs_nothing_also_when_the_client_leaves_first(tm
         go_on.set()
         await gateway.quiet()
         (limit,) = (await gateway.operator("limits"))["limits"]
-        assert limit["held_nanousd"] == 0
+        assert limit["held"] == 0

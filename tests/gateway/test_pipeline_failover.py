@@ -374,8 +374,8 @@ async def test_upstream_without_the_capability_is_passed_over(tmp_path: Path) ->
             assert "x-should-retry" not in failed.headers and await made.is_idle()
 
 
-async def test_client_that_leaves_before_an_answer_abandons_the_attempt(tmp_path: Path) -> None:
-    async with several(tmp_path, keys={"concurrent_max": 1}) as made:
+async def test_attempt_whose_client_left_before_an_answer_is_told_as_it_ends(tmp_path: Path) -> None:
+    async with several(tmp_path, keys={"concurrent_max": 1, "read_timeout_seconds": 1}) as made:
         made["main"].queue(refused(529))
         made["spare"].queue(Answer(never=True))
         asking: asyncio.Task[Told] = asyncio.create_task(made.ask("s"))
@@ -385,5 +385,5 @@ async def test_client_that_leaves_before_an_answer_abandons_the_attempt(tmp_path
         assert (record["reason"], record["upstream"], record["status"]) == ("client_gone", "spare", None)
         metrics = await made.gateway.metrics()
         assert await made.is_idle()
-    assert 'ringfence_upstream_attempts_total{outcome="abandoned",upstream="spare"} 1.0' in metrics
+    assert 'ringfence_upstream_attempts_total{outcome="upstream_timeout",upstream="spare"} 1.0' in metrics
     assert 'ringfence_failovers_total{from="main",to="spare"} 1.0' in metrics

@@ -11,7 +11,7 @@ from tests.support.clouds.configured import BACKENDS
 from tests.support.gateway import serving
 from tests.support.upstream import Answer, Received, ScriptedUpstream, json_answer, message, stream_answer, text_block
 
-STRICT_DOLLAR = [{"account": "org", "window": "total", "limit_usd": 1, "strict": True}]
+STRICT_DOLLAR = [{"account": "org", "window": "total", "limit_usd": 1, "strict": True, "on_reach": "refuse"}]
 PLENTY = [{"account": "org", "window": "total", "limit_usd": 1000, "strict": True}]
 USAGE = {"input_tokens": 100, "output_tokens": 14_000}
 COST_NANOUSD = 100 * 4_000 + 14_000 * 20_000
@@ -25,6 +25,12 @@ def dear(received: Received) -> Answer:
     if received.json()["stream"]:
         return stream_answer([text_block("x")], usage=USAGE)
     return json_answer(message([text_block("x")], usage=USAGE))
+
+
+def late(go: asyncio.Event) -> Answer:
+    """An answer whose body waits."""
+    whole = json_answer(message([text_block("Hello.")]))
+    return Answer(whole.status, whole.headers, [go, *whole.chunks])
 
 
 async def test_lost_attempt_and_the_answer_after_it_are_both_paid_once(tmp_path: Path) -> None:
@@ -110,11 +116,12 @@ async def test_second_hold_that_does_not_fit_is_a_billing_error_and_leaves_nothi
     fields: dict[str, Any] = {"max_tokens": 1000}
     (capped := tmp_path / "capped").mkdir()
     async with several(tmp_path, "main", budgets=PLENTY) as made:
-        made["main"].queue(Answer(never=True))
+        made["main"].queue(late(go := asyncio.Event()))
         asking = asyncio.create_task(made.ask("s", **fields))
         await made["main"].wait_for_requests(1)
         _, needed = await made.money()
-        await made.leave(asking)
+        go.set()
+        assert (await asking).status == 200
     budgets = [{"account": "org", "window": "total", "limit_usd": needed / NANOUSD_PER_USD, "strict": True}]
     keys = {"read_timeout_seconds": SILENCE_SECONDS, "concurrent_max": 1}
     async with several(capped, keys=keys, budgets=budgets) as made:
@@ -133,7 +140,8 @@ async def test_second_hold_that_does_not_fit_is_a_billing_error_and_leaves_nothi
 
 async def test_client_that_leaves_during_the_second_attempt_pays_for_both_once(tmp_path: Path) -> None:
     async with slamming() as closing, ScriptedUpstream() as silent:
-        rows = [configured("closing", closing), configured("silent", silent.base_url, concurrent_max=1)]
+        keys = {"concurrent_max": 1, "read_timeout_seconds": 1}
+        rows = [configured("closing", closing), configured("silent", silent.base_url, **keys)]
         async with serving(tmp_path, "", upstreams=rows, budgets=PLENTY) as gateway:
             made = Several(gateway)
             silent.queue(Answer(never=True))
@@ -144,7 +152,8 @@ async def test_client_that_leaves_during_the_second_attempt_pays_for_both_once(t
             (record,) = await made.records()
             spent, still_held = await made.money()
             assert held > 0 == still_held and spent == 2 * lost == record["cost_nanousd"]
-            assert (record["reason"], attempts(record)) == ("client_gone", [("closing", None, "upstream_broke")])
+            tried = [("closing", None, "upstream_broke"), ("silent", None, "upstream_timeout")]
+            assert (record["reason"], attempts(record)) == ("client_gone", tried)
             assert await made.is_idle()
 
 
@@ -153,7 +162,7 @@ async def test_client_that_leaves_the_queue_of_the_second_pays_for_the_first_alo
         rows = [configured("closing", closing), configured("full", full.base_url, concurrent_max=1)]
         async with serving(tmp_path, "", upstreams=rows, budgets=PLENTY) as gateway:
             made = Several(gateway)
-            full.queue(Answer(never=True))
+            full.queue(late(go := asyncio.Event()))
             holding = asyncio.create_task(made.ask("one"))
             await full.wait_for_requests(1)
             floor, _ = await made.money()
@@ -161,9 +170,10 @@ async def test_client_that_leaves_the_queue_of_the_second_pays_for_the_first_alo
             await made.standing("full", in_use=1, waiting=1)
             waiting.cancel()
             await made.standing("full", in_use=1, waiting=0)
-            await made.leave(holding)
+            go.set()
+            assert (await holding).status == 200
             costs = sorted(record["cost_nanousd"] for record in await made.records())
-            assert (costs, await made.money()) == ([floor, 2 * floor], (3 * floor, 0))
+            assert (costs, await made.money()) == ([floor, floor + HELLO_NANOUSD], (2 * floor + HELLO_NANOUSD, 0))
             assert await made.is_idle()
 
 

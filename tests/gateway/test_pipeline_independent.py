@@ -37,7 +37,7 @@ async def settled(directory: Path, upstream: tuple[str, str]) -> AsyncGenerator[
         yield gateway
         await gateway.quiet()
         (limit,) = (await gateway.operator("limits?account=org"))["limits"]
-        assert limit["held_nanousd"] == 0
+        assert limit["held"] == 0
 
 
 def asked(dialect: str, *messages: Any, stream: bool = False) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tests.support.upstream import ScriptedUpstream, json_answer, stream_answer,
 
 HAIKU_ONLY = {"models": {"allow": ["claude-haiku-*"]}}
 NO_CURL = {"tools": {"deny": [{"tool": "Bash", "commands": ["curl *"]}]}}
-STRICT_DOLLAR = [{"account": "org", "window": "total", "limit_usd": 1, "strict": True}]
+STRICT_DOLLAR = [{"account": "org", "window": "total", "limit_usd": 1, "strict": True, "on_reach": "refuse"}]
 USAGE = {"input_tokens": 100, "output_tokens": 400}
 TOOLS = [
     {"name": "Bash", "input_schema": {"type": "object"}},
@@ -163,7 +163,7 @@ async def test_obligations_change_their_fields_and_no_other_byte(tmp_path: Path)
         assert upstream.received[0].body == met + b',"tools":' + stripped
         assert sorted(decision["obligations"]) == ["clamp_max_tokens", "set_model", "strip_tools"]
         assert (request["model"], request["upstream_model"]) == ("claude-opus-5-5", "claude-haiku-5-5")
-        assert request["hold"]["strict_nanousd"] < 1000 * 20_000 > request["cost_nanousd"] > 0
+        assert request["hold"]["worst"]["cost"] < 1000 * 20_000 > request["cost_nanousd"] > 0
 
 
 async def test_obligations_that_ask_for_less_than_there_is_leave_the_body_alone(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ async def test_report_adds_up_to_the_ledger_and_the_trail(tmp_path: Path, capsys
             await a_dozen(gateway, upstream)
             limits = (await gateway.operator("limits"))["limits"]
             told = report(tmp_path, "team", capsys)
-    spent = {limit["account"]: limit["spent_nanousd"] for limit in limits}
+    spent = {limit["account"]: limit["used"] for limit in limits}
     records = recorded(tmp_path)
     assert len(list(tmp_path.glob("audit.jsonl*"))) > 2
     assert told["total"]["cost_nanousd"] == spent["org"] == sum(record["cost_nanousd"] for record in records) > 0

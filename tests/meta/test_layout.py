@@ -13,7 +13,8 @@ PLACES = (
     "gateway/slots.py gateway/ports.py gateway/context.py gateway/config "
     "gateway/contract.py gateway/errors.py gateway/tasks.py gateway/core gateway/web gateway/upstreams gateway/policy "
     "gateway/identity gateway/stores gateway/telemetry policies/lib policies/rules policies/schema/input.json "
-    "policies/data runtime tests/golden tests/fuzz tests/e2e tests/bench tests/meta tests/support"
+    "policies/data dashboards helm/ringfence Containerfile "
+    "runtime tests/golden tests/fuzz tests/e2e tests/bench tests/meta tests/support"
 ).split()
 
 UNTESTED = {

@@ -59,7 +59,7 @@ class Served:
     async def org(self) -> tuple[int, int]:
         """Spent and held of the organisation, in nano-dollars."""
         (limit,) = (await self.operator("limits?account=org"))["limits"]
-        return limit["spent_nanousd"], limit["held_nanousd"]
+        return limit["used"], limit["held"]
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> tuple[int | None, bytes, bytes]:
         """Exit code, and what was still written to stdout and stderr."""

@@ -13,9 +13,9 @@ from gateway.commands.demo.narration import Check, Narrator
 from gateway.commands.demo.scenes import Scene, finish, held_first
 from gateway.commands.demo.sdk import MODEL, SdkAgent, open_client, refusal_of
 from gateway.commands.demo.stage import RESEARCH_CAP_USD, RESEARCH_TEAM, RESEARCHER, Stage
-from gateway.commands.live import LimitRow
 from gateway.contract import SESSION_HEADERS
 from gateway.core.pricing import format_usd
+from gateway.core.standing import Standing
 from gateway.errors import Reason
 
 PROMPT = "Write the long report"
@@ -45,12 +45,12 @@ async def play_budget(stage: Stage, narrator: Narrator) -> Scene:
     return finish(narrator, Scene(4, title, SdkAgent.name, figures(trail, limit), checks))
 
 
-def budget_checks(trail: Trail, limit: LimitRow, watched: list[LimitRow]) -> tuple[Check, ...]:
+def budget_checks(trail: Trail, limit: Standing, watched: list[Standing]) -> tuple[Check, ...]:
     """Did exactly as many get through as the cap has room for, by the audit trail and by the ledger?"""
     through = sum(request.completed for request in trail.requests)
     causes = Counter(request.reason for request in trail.requests if not request.completed)
-    cap = limit.limit_nanousd or 0
-    seen = max((row.spent_nanousd + row.held_nanousd for row in watched), default=0)
+    cap = limit.max
+    seen = max((row.used + row.held for row in watched), default=0)
     return (
         Check(
             f"exactly {THROUGH} of {REQUESTS} got through",
@@ -60,10 +60,10 @@ def budget_checks(trail: Trail, limit: LimitRow, watched: list[LimitRow]) -> tup
         held_first(Trail(tuple(request for request in trail.requests if request.completed))),
         Check(
             "the ledger recorded what they cost",
-            limit.spent_nanousd == trail.spent_nanousd and 0 < limit.spent_nanousd <= cap,
-            f"{format_usd(limit.spent_nanousd)} of {format_usd(cap)}",
+            limit.used == trail.spent_nanousd and 0 < limit.used <= cap,
+            f"{format_usd(limit.used)} of {format_usd(cap)}",
         ),
-        Check("nothing stays held", limit.held_nanousd == 0, format_usd(limit.held_nanousd)),
+        Check("nothing stays held", limit.held == 0, format_usd(limit.held)),
         Check(
             "the ledger never showed more than the cap",
             0 < len(watched) and seen <= cap,
@@ -95,9 +95,9 @@ async def _all_of(reports: Iterable[Coroutine[Any, Any, str | None]], ended: asy
         ended.set()
 
 
-async def _watch(stage: Stage, ended: asyncio.Event) -> list[LimitRow]:
+async def _watch(stage: Stage, ended: asyncio.Event) -> list[Standing]:
     """Look at the team's limit again and again until the requests have ended."""
-    looks: list[LimitRow] = []
+    looks: list[Standing] = []
     while not ended.is_set():
         looks.append(await asyncio.to_thread(read_limit, stage.operator, f"team:{RESEARCH_TEAM}"))
         await asyncio.sleep(WATCH_SECONDS)

@@ -8,15 +8,22 @@ from pathlib import Path
 import msgspec
 
 from gateway.commands.client import GatewayClient
-from gateway.commands.live import LimitRow, Limits
+from gateway.commands.live import Limits
 from gateway.contract import MAIN_AGENT
+from gateway.core.standing import Standing
 from gateway.errors import Reason
 
 
-class Hold(msgspec.Struct, frozen=True):
-    """Money that was held for a request."""
+class Worst(msgspec.Struct, frozen=True):
+    """The most that a request could use."""
 
-    strict_nanousd: int
+    cost: int
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """What was held for a request."""
+
+    worst: Worst
     created_ms: int
 
 
@@ -115,14 +122,12 @@ def read_trail(path: Path, sessions: Collection[str]) -> Trail:
     return Trail(tuple(requests))
 
 
-def read_limit(operator: GatewayClient, account: str) -> LimitRow:
+def read_limit(operator: GatewayClient, account: str) -> Standing:
     """The limit of an account with what is spent and held on it now."""
-    return next(
-        row for row in operator.read("/limits", Limits, account=account).limits if row.limit_nanousd is not None
-    )
+    return next(row for row in operator.read("/limits", Limits, account=account).limits if row.account == account)
 
 
-def figures(trail: Trail, limit: LimitRow) -> Figures:
+def figures(trail: Trail, limit: Standing) -> Figures:
     """The table's row: counts from the audit trail, money that was spent and its cap from the ledger."""
     calls = trail.calls
     refused = [request for request in trail.requests if not request.completed]
@@ -137,9 +142,9 @@ def figures(trail: Trail, limit: LimitRow) -> Figures:
         denied=len(refused) + len(denied),
         why=dict(why),
         held_nanousd=held,
-        peak_nanousd=max(peak, limit.spent_nanousd),
-        spent_nanousd=limit.spent_nanousd,
-        cap_nanousd=limit.limit_nanousd or 0,
+        peak_nanousd=max(peak, limit.used),
+        spent_nanousd=limit.used,
+        cap_nanousd=limit.max,
     )
 
 
@@ -157,8 +162,8 @@ def most_committed(requests: Sequence[Request]) -> tuple[int, int]:
     for request in requests:
         if request.hold is not None:
             ended_ms = request.at_ms + request.total_seconds * 1000
-            changes.append((request.hold.created_ms, request.hold.strict_nanousd, 0))
-            changes.append((ended_ms, -request.hold.strict_nanousd, request.cost_nanousd))
+            changes.append((request.hold.created_ms, request.hold.worst.cost, 0))
+            changes.append((ended_ms, -request.hold.worst.cost, request.cost_nanousd))
     held = spent = held_most = committed_most = 0
     for _, hold, cost in sorted(changes):
         held += hold

@@ -163,9 +163,7 @@ def fuse_of(stage: Stage, part: Part) -> FuseRow | None:
 
 def held_first(trail: Trail) -> Check:
     """Was money held for every request, and enough?"""
-    enough = [
-        each for each in trail.requests if each.hold is not None and each.hold.strict_nanousd >= each.cost_nanousd
-    ]
+    enough = [each for each in trail.requests if each.hold is not None and each.hold.worst.cost >= each.cost_nanousd]
     kept = bool(trail.requests) and len(enough) == len(trail.requests)
     return Check("money was held before it was spent", kept, f"for {len(enough)} of {len(trail.requests)} requests")
 

@@ -31,6 +31,8 @@ DEVELOPER = "alice"
 RESEARCHER = "carol"
 OPERATOR = "olga"
 RESEARCH_TEAM = "research"
+STRICT = {"strict": True, "on_reach": "refuse"}
+"""Never passed, and no answer is shortened so that it fits."""
 RESEARCH_CAP_USD = 1.00
 SESSION_CAP_USD = 25
 AGENTS_MAX = 8
@@ -170,9 +172,9 @@ def build_config(folder: Path, scenario: str) -> dict[str, Any]:
         "upstreams": [{"id": "simulated", "backend": "simulated", "scenario": scenario}],
         "routes": [{"models": ["claude-*"], "upstreams": ["simulated"]}],
         "budgets": [
-            {"account": "org", "window": "monthly", "limit_usd": 1000, "strict": True},
-            {"account": "session", "window": "total", "limit_usd": SESSION_CAP_USD, "strict": True},
-            {"account": f"team:{RESEARCH_TEAM}", "window": "total", "limit_usd": RESEARCH_CAP_USD, "strict": True},
+            {"account": "org", "window": "monthly", "limit_usd": 1000} | STRICT,
+            {"account": "session", "window": "total", "limit_usd": SESSION_CAP_USD} | STRICT,
+            {"account": f"team:{RESEARCH_TEAM}", "window": "total", "limit_usd": RESEARCH_CAP_USD} | STRICT,
         ],
         "fuses": {
             "agent": {"requests": 100, "tool_calls": 200, "identical_tool_calls": 10, "consecutive_errors": 15},

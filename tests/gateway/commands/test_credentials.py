@@ -11,7 +11,7 @@ from gateway.commands.credentials import NewCredential, create_credential, list_
 from gateway.commands.output import EXIT_USAGE, CommandFailed
 from gateway.config import Config, CredentialConfig, Identity, Org, Secret, Store, Team
 from gateway.identity.credentials import Authenticator, StoredCredentials
-from gateway.stores.credentials import CredentialRows
+from gateway.stores.credentials import CredentialRow, CredentialRows
 
 WRITTEN = "hunter2-hunter2-hunter2"
 
@@ -51,17 +51,25 @@ def test_created_secret_is_long_shown_once_and_stored_as_a_hash(
     assert secret.encode() not in stored
 
 
-def test_running_gateway_takes_over_and_drops_the_credential(
+async def test_running_gateway_takes_over_and_drops_the_credential(
     config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = rows(config)
-    known = Authenticator(config, StoredCredentials(table.version, table.list))
+
+    async def version() -> int:
+        return table.version()
+
+    async def read() -> list[CredentialRow]:
+        return table.list()
+
+    known = Authenticator(config, StoredCredentials(version, read))
+    assert await known.refresh() == ()
     secret = created(config, NewCredential("ci", "alice"), capsys)["secret"]
-    assert known.refresh() == ()
+    assert await known.refresh() == ()
     principal = known.authenticate(secret)
     assert principal is not None and (principal.credential, principal.team) == ("ci", "platform")
     revoke_credential(config, "ci", as_json=False)
-    known.refresh()
+    await known.refresh()
     assert known.authenticate(secret) is None
 
 

@@ -2,25 +2,14 @@
 
 import json
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
 from gateway.commands.explain import explain_limits
+from tests.gateway.commands.test_limits import LIMIT
 from tests.gateway.commands.test_live import canned
 
-LIMIT = {
-    "account": "user:alice",
-    "window": "daily",
-    "limit_nanousd": 5_000_000_000,
-    "strict": True,
-    "spent_nanousd": 3_000_000_000,
-    "held_nanousd": 500_000_000,
-    "left_nanousd": 1_500_000_000,
-    "resets_at_ms": 1_767_225_600_000,
-    "entry": 2,
-    "entry_account": "user",
-    "default": True,
-}
 FUSE = {
     "id": "fuse_1",
     "scope": "agent",
@@ -30,7 +19,17 @@ FUSE = {
     "limit": 5_000_000_000,
     "value": 4_500_000_000,
 }
-SUBJECT = {"user": "alice", "team": "platform", "credential": None, "session": None, "agent": None}
+NOBODY: dict[str, Any] = {
+    "user": None,
+    "team": None,
+    "groups": [],
+    "tags": {},
+    "credential": None,
+    "session": None,
+    "run": None,
+    "agent": None,
+}
+SUBJECT = NOBODY | {"user": "alice", "team": "platform", "groups": ["eng"], "tags": {"project": "x"}}
 
 
 def answer(**parts: Any) -> dict[str, Any]:
@@ -43,21 +42,21 @@ def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
 
 
-def test_limit_shows_amounts_reset_and_the_entry_it_comes_from(capsys: pytest.CaptureFixture[str]) -> None:
+def test_answer_begins_with_who_is_meant_and_what_bites_first(capsys: pytest.CaptureFixture[str]) -> None:
+    explain_limits(canned(answer()), {}, as_json=False)
+    shown = capsys.readouterr().out
+    assert shown.startswith("user alice, team platform, group eng, tag project=x: it bites first\n")
+    assert "$0.10" in shown and "budgets[2], team:platform" in shown and "note: assumed" in shown
+
+
+def test_question_names_only_what_was_told_and_each_group_and_tag(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"user": "a&b", "team": None, "group": ["g", "h"], "tag": ["x=y"], "session": None}
     client = canned(answer())
-    explain_limits(client, {"user": "alice", "session": None}, as_json=False)
-    shown = capsys.readouterr().out
-    amounts = ("$5.00", "$3.00", "$0.50", "$1.50", "yes", "2026-01-01", "budgets[2], default of each user")
-    assert all(text in shown for text in amounts)
-    assert shown.startswith("user alice, team platform: it bites first\n") and "note: assumed" in shown
-    assert client.asked == [("/limits/explain", {"user": "alice", "session": None})]
-
-
-def test_new_account_and_budget_of_its_own_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    own = {**LIMIT, "entry_account": "user:alice", "default": False}
-    explain_limits(canned(answer(limits=[own, {**LIMIT, "account": "session"}])), {}, as_json=False)
-    shown = capsys.readouterr().out
-    assert "budgets[2], user:alice" in shown and "session (a new one)" in shown
+    explain_limits(client, asked, as_json=True)
+    explain_limits(client, {"user": None, "group": None}, as_json=True)
+    assert capsys.readouterr().out
+    queries = [parse_qs(path.partition("?")[2], strict_parsing="=" in path) for path, _ in client.asked]
+    assert queries == [{"user": ["a&b"], "group": ["g", "h"], "tag": ["x=y"]}, {}]
 
 
 def test_fuse_shows_value_and_limit_and_a_streak_no_value(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,14 +68,13 @@ def test_fuse_shows_value_and_limit_and_a_streak_no_value(capsys: pytest.Capture
 
 
 def test_nobody_in_particular_without_limits_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    nobody = dict.fromkeys(SUBJECT)
-    explain_limits(canned(answer(subject=nobody, limits=[], fuses=[], notes=[])), {}, as_json=False)
+    explain_limits(canned(answer(subject=NOBODY, limits=[], fuses=[], notes=[])), {}, as_json=False)
     assert capsys.readouterr().out == "anybody: it bites first\n"
 
 
 def test_json_is_what_the_gateway_said(capsys: pytest.CaptureFixture[str]) -> None:
     explain_limits(canned(answer()), {}, as_json=True)
-    assert json.loads(capsys.readouterr().out) == answer()
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(answer()))
 
 
 def test_names_from_clients_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ def configured(folder: Path, audit: str) -> Config:
 
 
 def wanted(form: Format = "json", by: str = "team,user", **days: str) -> Wanted:
-    return parse_wanted(by, (days.get("since"), days.get("until")), form, audit=None)
+    return parse_wanted(by, (days.get("since"), days.get("until")), form, audit=())
 
 
 def printed(capsys: pytest.CaptureFixture[str], config: Config, asked: Wanted) -> str:
@@ -124,7 +124,7 @@ def test_trail_on_stdout_is_told_and_another_can_be_named(tmp_path: Path, capsys
     with pytest.raises(CommandFailed, match=r"audit\.path is stdout.*name the file.*--audit"):
         report_spend(config, wanted())
     kept.write_bytes(LINES[0])
-    asked = parse_wanted("org", (None, None), "csv", audit=kept)
+    asked = parse_wanted("org", (None, None), "csv", audit=[kept])
     assert [row["org"] for row in rows_of(printed(capsys, config, asked))] == ["acme"]
 
 
@@ -141,7 +141,7 @@ def test_text_from_clients_is_no_formula_and_steers_no_terminal(
 
 
 def test_keys_and_days_are_read() -> None:
-    asked = parse_wanted("user, day,user", ("2026-01-01", None), "csv", audit=None)
+    asked = parse_wanted("user, day,user", ("2026-01-01", None), "csv", audit=())
     assert (asked.by, asked.since, asked.until) == (("user", "day"), date(2026, 1, 1), None)
 
 
@@ -157,5 +157,5 @@ def test_keys_and_days_are_read() -> None:
 )
 def test_wrong_options_are_told(by: str, days: tuple[str | None, str | None], told: str) -> None:
     with pytest.raises(CommandFailed) as failed:
-        parse_wanted(by, days, "table", audit=None)
+        parse_wanted(by, days, "table", audit=())
     assert told in failed.value.message and failed.value.exit_code == EXIT_USAGE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Budget, Config
+from gateway.config import Config
 from gateway.config.load import ConfigInvalid, known_features, load_config, parse_config
 
 ENVIRON = {"ALICE": "alice-secret-0123456789", "BOB": "bob-secret-0123456789ab"}
@@ -80,6 +80,7 @@ def test_reachable_listener_without_credentials_is_a_problem(host: str) -> None:
 
 def test_two_servers_on_one_port_are_a_problem() -> None:
     assert "both 127.0.0.1:9464" in problems(BASE + "listen: {port: 9464}")[0]
+    assert "both 127.0.0.1:9464" in problems(BASE + "listen: {port: 9464, drain_seconds: 60}")[0]
     assert load(BASE + "listen: {port: 0}\nmetrics: {port: 0}").metrics.port == 0
 
 
@@ -189,49 +190,13 @@ def test_principals_are_not_judged_where_all_of_them_are_in_the_store() -> None:
     assert (config.routes[0].principals, config.warnings) == (("team:web", "user:eve"), ())
 
 
-def budget(account: str) -> str:
-    return f"{BASE}budgets: [{{account: '{account}', window: daily, limit_usd: 0.3}}]"
-
-
-@pytest.mark.parametrize(
-    "account",
-    ["org", "user", "team", "credential", "session", "agent", "run"]
-    + ["user:bob", "team:platform", "credential:bob-ci", "session:s1", "run:r1", "agent:s1/a1"],
-)
-def test_budget_of_a_known_account_is_read(account: str) -> None:
-    assert load(budget(account)).budgets == (Budget(account, "daily", 300_000_000, strict=False),)
-
-
-@pytest.mark.parametrize(
-    ("account", "said"),
-    [
-        ("user:bbo", "did you mean user:bob?"),
-        ("team:platfrom", "did you mean team:platform?"),
-        ("credential:bob-ic", "did you mean credential:bob-ci?"),
-        ("usr:bob", "did you mean user:bob?"),
-        ("org:acme", "is no account"),
-        ("user:", "is no account"),
-        ("agent:s1", "names no agent"),
-    ],
-)
-def test_budget_that_matches_nobody_is_a_problem(account: str, said: str) -> None:
-    found = problems(budget(account))
-    assert len(found) == 1 and said in found[0]
-
-
-def test_budget_of_a_credential_that_may_be_in_the_store_is_a_warning() -> None:
-    assert "no configured credential" in load(budget("credential:zzz")).warnings[0].message
-
-
-def test_second_budget_for_the_same_window_is_a_problem() -> None:
-    row = "{account: org, window: daily, limit_usd: 1}"
-    assert "a second daily budget of org" in problems(f"{BASE}budgets: [{row}, {row}]")[0]
-    other = row.replace("daily", "monthly")
-    assert len(load(f"{BASE}budgets: [{row}, {other}]").budgets) == 2
-
-
 ROOT = Path(__file__).resolve().parents[3]
 KEYS = {"ANTHROPIC_API_KEY": "fake-key-0123456789"}
+PEOPLE = """\
+org: {id: acme, teams: [{id: platform, users: [alice, bob]}]}
+identity: {credentials: [{id: ci, secret: "${ALICE}", user: build-bot}]}
+upstreams: [{id: api, backend: anthropic, api_key: "${ALICE}"}, {id: bedrock-us, backend: bedrock, region: us-east-1}]
+"""
 
 
 def test_example_configuration_is_in_order() -> None:
@@ -246,6 +211,15 @@ def test_second_upstream_of_the_example_is_in_order_when_it_is_taken_in() -> Non
     config = parse_config(text, ROOT / "ringfence.example.yaml", KEYS)
     assert [upstream.backend for upstream in config.upstreams] == ["anthropic", "bedrock"]
     assert (config.warnings, config.routes[0].upstreams) == ((), ("claude", "bedrock-us"))
+
+
+def test_budgets_of_the_documentation_are_in_order() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    section = page.partition("## Budgets")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    configs = [load(f"{PEOPLE}{block}") for block in blocks]
+    assert len(blocks) == 2 and sum(len(config.budgets) for config in configs) > 10
+    assert all(config.warnings == () for config in configs)
 
 
 def test_upstreams_of_the_documentation_are_in_order() -> None:

@@ -43,7 +43,17 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
     ("text", "said"),
     [
         ("listen: {port: 65536}", "listen.port is '65536'"),
-        ("store: {url: 'postgresql://db/x'}", "store.url is 'postgresql://db/x'"),
+        ("listen: {drain_seconds: 0}", "listen.drain_seconds is '0'"),
+        ("listen: {drain_seconds: 86401}", "listen.drain_seconds is '86401'"),
+        ("metrics: {drain_seconds: 5}", "unknown key metrics.drain_seconds"),
+        ("store: {url: 'mysql://db/x'}", "store.url names no database that is known"),
+        ("store: {url: 'sqlite:///m.db', on_failure: open}", "store.on_failure is for Postgres"),
+        ("store: {journal: spare}", "store.journal is for Postgres"),
+        ("store: {url: 'postgresql://db/x', on_failure: opne}", "did you mean open?"),
+        ("store: {uri: 'postgresql://db/x'}", "did you mean url?"),
+        ("org: {time_zone: Europe/Berln}", "org.time_zone is 'Europe/Berln' (a name of the time zone database"),
+        ("org: {time_zone: /etc/passwd}", "org.time_zone is '/etc/passwd'"),
+        ("org: {time_zone: ../x}", "org.time_zone is '../x'"),
         ("store: {url: 'sqlite:///no/such/m.db'}", "the folder /no/such does not exist"),
         ("policy: {engine: opa}", "policy.engine is 'opa'"),
         ("policy: {mode: shdow}", "did you mean shadow?"),
@@ -52,8 +62,6 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
         ("policy: {path: /no/such}", "/no/such is not a folder"),
         ("org: {teams: [{users: [a]}]}", "org.teams[0] has no id"),
         ("org: {id: 'a b'}", "org.id is 'a b'"),
-        ("budgets: [{account: org, window: daily}]", "budgets[0] has no limit_usd"),
-        ("budgets: [{account: org, limit_usd: 1}]", "budgets[0] has no window"),
         ("fuses: {agent: {depth: 3}}", "unknown meter fuses.agent.depth"),
         ("fuses: {agent: {requests: 0}}", "fuses.agent.requests is '0'"),
         ("fuses: {agent: {cost_usd: nan}}", "fuses.agent.cost_usd is 'nan'"),
@@ -67,6 +75,38 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
 def test_faulty_section_is_a_problem_that_names_it(text: str, said: str) -> None:
     found = problems(text)
     assert len(found) == 1 and said in found[0]
+
+
+def test_store_in_a_file_is_closed_on_failure_and_has_no_journal() -> None:
+    store = load("").store
+    assert (store.on_failure, store.journal) == ("closed", None)
+    assert "url" not in repr(store)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_store_in_postgres_is_read_whole(tmp_path: Path, scheme: str) -> None:
+    url = f"{scheme}://ringfence:pass-word@db.internal/ringfence?sslmode=verify-full"
+    config = load(f"store: {{url: '{url}', on_failure: open, journal: spare}}", tmp_path)
+    assert (config.store.url, config.store.on_failure) == (url, "open")
+    assert config.store.journal == tmp_path / "spare" and "pass-word" not in repr(config)
+    plain = load(f"store: {{url: '{url}'}}", tmp_path).store
+    assert (plain.on_failure, plain.journal) == ("closed", tmp_path / "ringfence-journal")
+
+
+def test_password_in_a_mistyped_store_url_is_not_shown() -> None:
+    (found,) = problems("store: {url: 'postgrsql://ringfence:pass-word@db/ringfence'}")
+    assert "postgresql://user@host/database" in found and "pass-word" not in found
+
+
+@pytest.mark.parametrize(("text", "key"), [("", "UTC"), ("org: {time_zone: UTC}", "UTC")])
+def test_windows_begin_in_utc_unless_a_time_zone_is_named(text: str, key: str) -> None:
+    assert str(load(text).org.time_zone) == key
+    assert str(load("org: {time_zone: America/New_York}").org.time_zone) == "America/New_York"
+
+
+def test_running_answers_are_waited_for_as_long_as_is_said() -> None:
+    assert load("").listen.drain_seconds == 30
+    assert load("listen: {drain_seconds: 600.5}").listen.drain_seconds == 600.5
 
 
 def test_fuses_hold_cost_in_nano_dollars() -> None:

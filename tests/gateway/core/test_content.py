@@ -46,6 +46,17 @@ def test_images_of_the_body_are_counted_also_in_results() -> None:
     assert measured(image, {"type": "tool_result", "content": [image]}) == Content(images=2)
 
 
+def test_what_stands_in_a_document_is_looked_at() -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/webp", "data": "AA=="}}
+    linked = {"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}
+
+    def document(*content: object) -> dict[str, object]:
+        return {"type": "document", "source": {"type": "content", "content": list(content)}}
+
+    assert measured(document(image, {"type": "text", "text": "x"}, image)) == Content(images=2)
+    assert measured({"type": "tool_result", "content": [document(linked)]}).unbounded
+
+
 def test_document_of_text_is_bounded() -> None:
     assert measured({"type": "document", "source": {"type": "text", "data": "x"}}) == Content()
 
@@ -66,3 +77,10 @@ def test_tool_references_and_entries_for_one_turn_are_found() -> None:
     assert measured(found).tool_references
     assert measure_content(b'[{"role":"system","content":"x","clear_at":"y"}]').short_lived
     assert measured({"type": "tool_use", "input": {"clear_at": "y"}}) == Content()
+
+
+def test_blocks_of_system_entries_are_counted() -> None:
+    block = {"type": "text", "text": "x"}
+    entries = [{"role": "system", "content": [block, block]}, {"role": "system", "content": "y"}]
+    assert measure_content(json.dumps([*entries, {"role": "user", "content": [block]}]).encode()).system_blocks == 3
+    assert measured(block).system_blocks == 0

@@ -10,6 +10,7 @@ from gateway.core.decision import (
     Action,
     Decision,
     Infer,
+    Limit,
     Principal,
     Query,
     Run,
@@ -93,3 +94,21 @@ def test_script_that_says_nothing_of_itself_starts_nobody() -> None:
 
 def test_obligations_are_a_closed_list() -> None:
     assert {"strip_tools", "clamp_max_tokens", "set_model", "notice", "require_approval", "log_full"} == OBLIGATIONS
+
+
+def test_limit_of_a_decision_is_a_row_of_the_policies() -> None:
+    row = Limit("team:web", "requests", "rolling 5h", 7, "warn").row()
+    assert (row.account, row.per, row.meter, row.window, row.max) == ("team:web", None, "requests", "rolling 5h", 7)
+    assert (row.on_reach, row.strict, row.source) == ("warn", False, "policy")
+
+
+@pytest.mark.parametrize("account", ["", "user", "user:", "org:acme", "usr:alice", ":alice", "tag"])
+def test_limit_on_an_account_that_no_request_has_is_refused(account: str) -> None:
+    with pytest.raises(ValueError, match="is no account"):
+        Limit(account, "cost", "daily", 1).row()
+
+
+@pytest.mark.parametrize("window", ["", "yearly", "rolling", "rolling 63d"])
+def test_limit_in_a_window_that_cannot_be_counted_is_refused(window: str) -> None:
+    with pytest.raises(ValueError, match="is no window"):
+        Limit("org", "cost", window, 1).row()

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from gateway.core.body import Ask, messages_of, peek
 from gateway.core.content import measure_content
-from gateway.core.estimate import PROMPT_OVERHEAD_TOKENS, Shape, bounded, shape_of
 from gateway.core.known import KNOWN_MAX, Known, Outline, is_append_only, narrowed, read_outline
 from gateway.core.lineage import AgentNode, SessionNode
+from gateway.core.worst import PROMPT_OVERHEAD_TOKENS, Shape, bounded, shape_of
 
 BESIDE = ("anthropic", "m", "2023-06-01")
 RECORDED = Path(__file__).parents[2] / "golden" / "anthropic" / "b_tool.json"
@@ -55,7 +55,7 @@ def rest_of(asked: tuple[Ask, bytes], *earlier: Known) -> Shape:
     ask, body = asked
     part = outlined(asked, *earlier).part
     assert part is not None
-    return narrowed(shape_of(ask, body), ask, body, part)
+    return narrowed(shape_of(ask, body), body, part)
 
 
 FIRST, ANSWER, SECOND = said("a" * 500), said("b" * 50, role="assistant"), said("c" * 60)
@@ -73,20 +73,28 @@ def test_same_prompt_again_has_nothing_new_but_its_settings() -> None:
     assert rest_of(request(FIRST, ANSWER, SECOND, max_tokens=7), known(asked)).body_bytes < 120
 
 
-def test_breakpoint_that_moves_on_makes_only_its_message_new() -> None:
+def test_breakpoint_that_moves_on_makes_no_words_new() -> None:
     earlier = request(FIRST, ANSWER, said("c" * 60, marked=True))
     later = request(FIRST, ANSWER, SECOND, ANSWER, said("d", marked=True))
     part = outlined(later, known(earlier)).part
     assert part is not None
-    assert part.messages_bytes == len(json.dumps([FIRST, ANSWER])) - 1
+    assert part.messages_bytes == len(json.dumps([FIRST, ANSWER])) - 1 + len(json.dumps(SECOND["content"]))
+
+
+def test_words_said_again_after_a_known_message_are_new() -> None:
+    earlier = request(FIRST, ANSWER, said("c" * 600, marked=True))
+    once, twice = (rest_of(request(FIRST, ANSWER, *[said("c" * 600)] * times), known(earlier)) for times in (1, 2))
+    assert once.body_bytes < 200
+    assert twice.body_bytes - once.body_bytes > 600
+    whole = request(FIRST, ANSWER, said("c" * 600))
+    assert rest_of(request(FIRST, ANSWER, *[said("c" * 600)] * 2), known(whole)).body_bytes > 600
 
 
 def test_recorded_coding_agent_goes_on_from_its_earlier_request() -> None:
     asked = [peek_of(each["body"]) for each in json.loads(RECORDED.read_text())["requests"]]
     part = outlined(asked[1], known(asked[0], 20_000)).part
     assert part is not None
-    start, _ = asked[0][0].spans["messages"]
-    assert asked[0][1].startswith(b',{"role":"system"', start + part.messages_bytes)
+    assert asked[1][1].startswith(b'{"type":"text","text":"Running tools."}', part.new_blocks[0][0])
     assert all(
         is_append_only(*each, measure_content(messages_of(each[1], each[0])), single_upstream=True) for each in asked
     )
@@ -123,13 +131,18 @@ def test_nothing_is_known_under_another_model_version_or_beta() -> None:
         assert outlined(later, earlier, beside=beside).part is None
 
 
-@pytest.mark.parametrize(
-    "messages", [(FIRST, said("b" * 49 + "x", role="assistant"), SECOND, ANSWER), (FIRST, ANSWER), ()]
-)
-def test_only_system_and_tools_are_known_when_an_old_message_was_edited_or_taken_away(messages: Any) -> None:
-    asked = request(*messages)
-    rest = rest_of(asked, known(request(FIRST, ANSWER, SECOND)))
-    assert rest.body_bytes == len(asked[1]) - len(json.dumps("Be brief." * 50)) - 1
+def test_old_message_that_was_edited_is_new_and_the_others_stay_known() -> None:
+    long = said("b" * 700, role="assistant")
+    edited = said("b" * 699 + "x", role="assistant")
+    rest = rest_of(request(FIRST, edited, SECOND), known(request(FIRST, long, SECOND)))
+    assert 700 < rest.body_bytes < 1_000
+
+
+@pytest.mark.parametrize("messages", [(SECOND,), (FIRST, ANSWER), ()])
+def test_prompt_of_which_messages_were_taken_away_is_at_most_as_long_as_before(messages: Any) -> None:
+    rest = rest_of(request(*messages), known(request(FIRST, ANSWER, SECOND)))
+    assert rest.known_tokens == 40
+    assert rest.body_bytes < 250
 
 
 def test_only_images_of_the_new_part_are_held_for() -> None:
@@ -231,7 +244,7 @@ def test_bound_covers_every_count_that_fits_and_never_passes_the_bound_by_bytes(
         truth = sum(count for _, count in history) + len("Be brief.") * 50 * fixed_percent // 100 + extra
         plain = bounded(shape_of(ask, body), measure_content(messages_of(body, ask)))
         outline = outlined(asked, *remembered)
-        near = plain if outline.part is None else narrowed(plain, ask, body, outline.part)
+        near = plain if outline.part is None else narrowed(plain, body, outline.part)
         bound = min(each.known_tokens + each.body_bytes + PROMPT_OVERHEAD_TOKENS for each in (plain, near))
         assert truth <= bound <= len(body) + PROMPT_OVERHEAD_TOKENS
         remembered = (outline.answered(truth, "main"), *remembered)

@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.showback import GROUPS, Names, Record, Sums, Unreadable, add_up, parse_record, total_of
+from gateway.core.showback import (
+    GROUPS,
+    Names,
+    Record,
+    Sums,
+    Unreadable,
+    add_up,
+    parse_record,
+    spent,
+    total_of,
+    unsettled,
+)
 from gateway.core.usage import Tokens
 
 NEW_YEAR_MS = 1_767_225_600_000
@@ -39,7 +50,7 @@ def parsed(**fields: Any) -> Record:
 
 
 def added(*records: Record, by: tuple[str, ...] = ("user",)) -> dict[tuple[str | None, ...], Sums]:
-    return add_up(records, by, NAMES)
+    return add_up(spent(records, unsettled(records)), by, NAMES)
 
 
 def test_record_of_something_else_is_none() -> None:
@@ -141,3 +152,34 @@ def test_however_it_is_grouped_the_total_is_the_sum_of_the_records(listed: list[
     assert total.requests == len(listed)
     assert total.cost_nanousd == sum(each.cost_nanousd for each in listed)
     assert total.estimated_nanousd == sum(each.cost_nanousd for each in listed if each.cost_estimated)
+
+
+def ended(event: str, hold: str = "dec_1", **fields: Any) -> Record:
+    accounts = ("org", "team:platform", "user:bob", "credential:ci", "session:s")
+    more = {"accounts": accounts, "model": "opus", "backend": "bedrock", "cost_nanousd": 30} | fields
+    record = parse_record(json.dumps({"event": event, "at_ms": 5, "hold": hold} | more).encode())
+    assert record is not None
+    return record
+
+
+def test_expired_hold_is_spend_in_place_of_its_request_whichever_is_read_first() -> None:
+    request, expired = parsed(cost_nanousd=20), ended("expired")
+    for records in ((request, expired), (expired, request)):
+        sums = added(*records, by=("user", "model", "backend"))
+        assert sums[("bob", "claude-opus-5-5", "bedrock")].estimated_nanousd == 30
+        assert total_of(sums.values()).cost_nanousd == 30
+
+
+def test_corrected_hold_is_spend_at_what_its_request_cost() -> None:
+    records = (ended("corrected"), parsed(cost_nanousd=20), ended("expired"))
+    assert total_of(added(*records).values()).cost_nanousd == 20
+
+
+def test_attempts_before_the_one_that_expired_are_spend_too() -> None:
+    records = (parsed(cost_nanousd=20, lost_nanousd=6), ended("expired"))
+    assert total_of(added(*records).values()).cost_nanousd == 36
+
+
+def test_expired_hold_of_another_request_leaves_this_one_alone() -> None:
+    records = (parsed(cost_nanousd=20), ended("expired", "dec_2"))
+    assert total_of(added(*records).values()).cost_nanousd == 50

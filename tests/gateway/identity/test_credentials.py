@@ -34,12 +34,22 @@ class Stored:
     version: int = 1
     reads: int = 0
 
-    def read(self) -> list[CredentialRow]:
+    async def read(self) -> list[CredentialRow]:
         self.reads += 1
         return self.rows
 
+    async def current(self) -> int:
+        return self.version
+
     def port(self) -> StoredCredentials:
-        return StoredCredentials(lambda: self.version, self.read)
+        return StoredCredentials(self.current, self.read)
+
+
+async def refreshed(config: Config, stored: Stored) -> Authenticator:
+    """One that has read the store once, without a problem."""
+    found = Authenticator(config, stored.port())
+    assert await found.refresh() == ()
+    return found
 
 
 def test_known_secret_gives_the_whole_principal() -> None:
@@ -56,9 +66,9 @@ def test_known_secret_gives_the_whole_principal() -> None:
     )
 
 
-def test_principals_are_those_who_could_connect_and_teams_those_of_the_configuration() -> None:
+async def test_principals_are_those_who_could_connect_and_teams_those_of_the_configuration() -> None:
     stored = Stored([row("ci", CI), row("old", BOB, revoked_ms=2)])
-    known = Authenticator(config(written("laptop", ALICE, "alice")), stored.port())
+    known = await refreshed(config(written("laptop", ALICE, "alice")), stored)
     assert {(each.user, each.credential, each.team) for each in known.principals()} == {
         ("alice", "laptop", "platform"),
         ("bob", "ci", "platform"),
@@ -92,60 +102,72 @@ def test_same_secret_twice_is_refused_at_load() -> None:
     assert ALICE not in str(raised.value)
 
 
-def test_same_id_or_secret_in_file_and_store_is_refused_at_load() -> None:
-    laptop = config(written("laptop", ALICE, "alice"))
-    with pytest.raises(ConfigInvalid, match="the same secret"):
-        Authenticator(laptop, Stored([row("ci", ALICE)]).port())
-    with pytest.raises(ConfigInvalid, match="laptop exists twice"):
-        Authenticator(laptop, Stored([row("laptop", CI)]).port())
-
-
-def test_revoked_row_is_nobody_and_does_not_conflict() -> None:
-    stored = Stored([row("laptop", ALICE, revoked_ms=5), row("ci", CI)])
+def test_store_is_not_read_before_the_first_refresh() -> None:
+    stored = Stored([row("ci", CI)])
     found = Authenticator(config(written("laptop", ALICE, "alice")), stored.port())
+    assert (stored.reads, len(found)) == (0, 1)
+    assert found.authenticate(ALICE) is not None and found.authenticate(CI) is None
+
+
+@pytest.mark.parametrize(
+    ("twin", "said"),
+    [(row("ci", ALICE), "laptop and ci have the same secret"), (row("laptop", CI), "laptop exists twice")],
+)
+async def test_same_id_or_secret_in_file_and_store_is_told_and_the_one_of_the_file_holds(
+    twin: CredentialRow, said: str
+) -> None:
+    found = Authenticator(config(written("laptop", ALICE, "alice")), Stored([twin, row("new", BOB)]).port())
+    (problem,) = await found.refresh()
+    assert said in problem.message and ALICE not in str(problem)
+    assert [each.credential for each in found.principals()] == ["laptop", "new"]
+
+
+async def test_revoked_row_is_nobody_and_does_not_conflict() -> None:
+    stored = Stored([row("laptop", ALICE, revoked_ms=5), row("ci", CI)])
+    found = await refreshed(config(written("laptop", ALICE, "alice")), stored)
     alice, ci = found.authenticate(ALICE), found.authenticate(CI)
     assert alice is not None and alice.user == "alice"
     assert ci is not None and (ci.user, ci.team, ci.tags) == ("bob", "platform", {"from": "store"})
 
 
-def test_refresh_takes_over_created_and_revoked_rows() -> None:
+async def test_refresh_takes_over_created_and_revoked_rows() -> None:
     stored = Stored([row("ci", CI)])
-    found = Authenticator(config(), stored.port())
+    found = await refreshed(config(), stored)
     stored.rows, stored.version = [row("ci", CI, revoked_ms=9), row("new", BOB)], 2
-    assert found.authenticate(BOB) is None
-    assert found.refresh() == ()
+    assert found.authenticate(CI) is not None and found.authenticate(BOB) is None
+    assert await found.refresh() == ()
     assert found.authenticate(CI) is None and found.authenticate(BOB) is not None
 
 
-def test_refresh_without_a_new_version_reads_nothing() -> None:
+async def test_refresh_without_a_new_version_reads_nothing() -> None:
     stored = Stored([row("ci", CI)])
-    found = Authenticator(config(), stored.port())
-    found.refresh()
-    assert stored.reads == 1
-    assert Authenticator(config()).refresh() == ()
+    found = await refreshed(config(), stored)
+    assert await found.refresh() == () and stored.reads == 1
+    assert await Authenticator(config()).refresh() == ()
 
 
-def test_refresh_leaves_a_conflicting_row_out_and_still_revokes() -> None:
+async def test_refresh_leaves_a_conflicting_row_out_and_still_revokes() -> None:
     stored = Stored([row("ci", CI)])
-    found = Authenticator(config(written("laptop", ALICE, "alice")), stored.port())
+    found = await refreshed(config(written("laptop", ALICE, "alice")), stored)
     stored.rows, stored.version = [row("ci", CI, revoked_ms=9), row("twin", ALICE)], 2
-    problems = found.refresh()
+    problems = await found.refresh()
     assert len(problems) == 1 and "laptop and twin" in problems[0].message
     alice = found.authenticate(ALICE)
     assert found.authenticate(CI) is None and alice is not None and alice.credential == "laptop"
 
 
-def test_refresh_that_cannot_read_keeps_who_was_known_and_tries_again() -> None:
+async def test_refresh_that_cannot_read_keeps_who_was_known_and_tries_again() -> None:
     stored = Stored([row("ci", CI)])
 
-    def fail() -> list[CredentialRow]:
+    async def fail() -> list[CredentialRow]:
         raise OSError("disk away")
 
     readers = [stored.read, fail, stored.read]
-    found = Authenticator(config(), StoredCredentials(lambda: stored.version, lambda: readers.pop(0)()))
+    found = Authenticator(config(), StoredCredentials(stored.current, lambda: readers.pop(0)()))
+    await found.refresh()
     stored.rows, stored.version = [row("new", BOB)], 2
     with pytest.raises(OSError, match="disk away"):
-        found.refresh()
+        await found.refresh()
     assert found.authenticate(CI) is not None
-    found.refresh()
+    await found.refresh()
     assert found.authenticate(CI) is None and found.authenticate(BOB) is not None

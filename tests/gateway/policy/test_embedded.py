@@ -1,6 +1,7 @@
 """The engine: fails closed, never answers stale, and a reload is another object."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -81,6 +82,28 @@ async def test_limit_of_a_rule_is_passed_on() -> None:
     limit = '{"account": "user:alice", "meter": "cost", "window": "daily", "max": 5, "on_reach": "refuse"}'
     decision = await build_engine(extra=probe(f"limits contains {limit} if true\n")).decide(infer())
     assert [(one.account, one.max) for one in decision.limits] == [("user:alice", 5)]
+
+
+async def test_limits_of_the_documentation_are_set_for_whom_it_says() -> None:
+    page = (POLICIES.parent / "docs" / "policies.md").read_text().partition("### Limits of a rule")[2]
+    (body,) = re.findall(r"```rego\n(.*?)```", page, re.DOTALL)
+    engine = build_engine(extra=probe(body))
+    night, day = ({"unix_ms": 1, "weekday": "monday", "hour": hour} for hour in (22, 14))
+    intern = {"user": "ivy", "team": "interns"}
+    decision = await engine.decide(build_query(INFER, principal=intern, time=night))
+    rows = {limit.meter: limit.row() for limit in decision.limits}
+    assert decision.allow and {row.account for row in rows.values()} == {"user:ivy"}
+    assert (rows["cost"].max, rows["cost"].strict, rows["requests"].max) == (5_000_000_000, True, 20)
+    assert (await engine.decide(build_query(INFER, principal=intern, time=day))).limits == ()
+
+
+@pytest.mark.parametrize(
+    "wrong", ['"max": -1', '"max": 1.5', '"max": "5"', '"on_reach": "stop"', '"meter": "dollars"', '"per": "user"']
+)
+async def test_limit_that_is_not_written_as_it_must_be_denies(wrong: str) -> None:
+    limit = {"account": "user:alice", "meter": "cost", "window": "daily", "max": 5} | json.loads(f"{{{wrong}}}")
+    decision = await build_engine(extra=probe(f"limits contains {json.dumps(limit)} if true\n")).decide(infer())
+    assert not decision.allow and decision.reasons[0].rule == "engine/failed"
 
 
 async def test_rule_in_shadow_records_and_allows() -> None:

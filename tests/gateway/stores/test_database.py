@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import gateway.stores.database
+from gateway.core.windows import HOUR_MS
 from gateway.errors import Reason
+from gateway.stores.batch import expire_orphans, read_usage
 from gateway.stores.database import APPLICATION_ID, Owner, StoreInvalid, connect, explain
 
 
@@ -18,22 +21,39 @@ def test_new_file_is_migrated_marked_and_private(tmp_path: Path) -> None:
     with closing(connect(tmp_path / "l.db")) as connection:
         assert pragma(connection, "application_id") == APPLICATION_ID
         assert pragma(connection, "journal_mode") == "wal"
-        assert pragma(connection, "user_version") == 1
+        assert pragma(connection, "user_version") == 2
     assert (tmp_path / "l.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_second_opening_keeps_what_is_there(tmp_path: Path) -> None:
     with closing(connect(tmp_path / "l.db")) as connection:
-        connection.execute("INSERT INTO spend VALUES ('org', 1, 2)")
+        connection.execute("INSERT INTO fuses VALUES ('f', 'x')")
     with closing(connect(tmp_path / "l.db")) as connection:
-        assert connection.execute("SELECT * FROM spend").fetchall() == [("org", 1, 2)]
+        assert connection.execute("SELECT * FROM fuses").fetchall() == [("f", "x")]
 
 
 def test_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with closing(connect(tmp_path / "l.db")) as connection:
         connection.execute("PRAGMA user_version=99")
-    with pytest.raises(StoreInvalid, match=r"newer version \(schema 99, this one knows 1\): upgrade"):
+    with pytest.raises(StoreInvalid, match=r"newer version \(schema 99, this one knows 2\): upgrade"):
         connect(tmp_path / "l.db")
+
+
+def test_file_of_the_first_version_keeps_its_spend_and_its_holds(tmp_path: Path) -> None:
+    first = Path(gateway.stores.database.__file__).with_name("migrations") / "0001_first.sql"
+    with closing(sqlite3.connect(tmp_path / "l.db")) as connection:
+        connection.executescript(first.read_text())
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute("PRAGMA user_version=1")
+        connection.execute("INSERT INTO spend VALUES ('org', 100, 7)")
+        for id, cost, hour in (("open", None, None), ("ended", 4, 101)):
+            connection.execute("INSERT INTO holds VALUES (?, '[\"org\"]', 30, 9, ?, ?)", (id, cost, hour))
+        connection.commit()
+    with closing(connect(tmp_path / "l.db")) as connection:
+        (orphan,) = expire_orphans(connection, 102 * HOUR_MS)
+        usage = {spend.quarter_ms // HOUR_MS: spend.amounts.cost for spend in read_usage(connection, "org")}
+    assert (orphan.id, orphan.accounts, orphan.charge.cost) == ("open", ("org",), 30)
+    assert usage == {100: 7, 101: 4, 102: 30}
 
 
 def test_file_of_another_program_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -64,7 +84,7 @@ def test_write_to_a_read_only_database_says_so(tmp_path: Path) -> None:
     uri = f"file:{tmp_path}/l.db?mode=ro"
     with closing(sqlite3.connect(uri, uri=True)) as connection:
         with pytest.raises(sqlite3.OperationalError) as caught:
-            connection.execute("INSERT INTO spend VALUES ('org', 1, 2)")
+            connection.execute("INSERT INTO fuses VALUES ('f', 'x')")
         assert "read-only" in explain(caught.value) and "writable" in explain(caught.value)
 
 
@@ -72,5 +92,5 @@ def test_full_database_says_that_the_disk_is_full(tmp_path: Path) -> None:
     with closing(connect(tmp_path / "l.db")) as connection:
         connection.execute("PRAGMA max_page_count=1")
         with pytest.raises(sqlite3.OperationalError) as caught:
-            connection.execute("INSERT INTO spend VALUES (?, 1, 2)", ("x" * 20_000,))
+            connection.execute("INSERT INTO fuses VALUES (?, 1)", ("x" * 20_000,))
     assert explain(caught.value) == "the disk is full: free some space"

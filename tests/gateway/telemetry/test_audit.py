@@ -25,6 +25,7 @@ from gateway.core.decision import (
 )
 from gateway.core.fuse import FuseRecord
 from gateway.core.ledger import Hold
+from gateway.core.limits import Amounts
 from gateway.core.shapes import Change
 from gateway.core.usage import Tokens, Usage
 from gateway.errors import Reason
@@ -51,7 +52,16 @@ def context() -> RequestContext:
         principal=PRINCIPAL,
         lineage=LINEAGE,
         decision=Decision(allow=True, shadow=(RuleReason("models/allowlist", "x"),), revision="abc"),
-        hold=Hold("hold_1", ("org",), 300, 200, 1_000, 2_000),
+        hold=Hold(
+            id="hold_1",
+            accounts=("org",),
+            model="claude-opus-5-5",
+            backends=("anthropic",),
+            worst=Amounts(cost=300),
+            expected=Amounts(cost=200),
+            created_ms=1_000,
+            deadline_ms=2_000,
+        ),
         upstream="claude",
         status=200,
         reason=Reason.COMPLETED,
@@ -83,7 +93,7 @@ def test_request_record_holds_what_the_context_says(tmp_path: Path) -> None:
     assert record["path"] == "/v1/messages" and record["reason"] == "completed"
     assert record["model"] == "opus" and record["upstream_model"] == "claude-opus-5-5"
     assert record["usage"]["tokens"]["output"] == 20 and record["cost_nanousd"] == 250
-    assert record["hold"]["strict_nanousd"] == 300 and record["total_seconds"] == 1.234568
+    assert record["hold"]["worst"]["cost"] == 300 and record["total_seconds"] == 1.234568
     assert record["principal"]["user"] == "alice" and record["lineage"]["parent"] == "main"
     assert record["tool_calls"][0]["decision"] == "dec_2" and record["shadow"][0]["rule"] == "models/allowlist"
 

@@ -30,16 +30,6 @@ async def test_session_is_a_tree_with_what_each_agent_used(tmp_path: Path) -> No
     assert session["cost_nanousd"] == sum(agent["cost_nanousd"] for agent in session["agents"]) > 0
 
 
-async def test_limits_show_one_account(tmp_path: Path) -> None:
-    budgets = [
-        {"account": "user", "window": "daily", "limit_usd": 5},
-        {"account": "org", "window": "total", "limit_usd": 9},
-    ]
-    async with serving(tmp_path, "http://127.0.0.1:9", budgets=budgets) as gateway:
-        (limit,) = (await gateway.operator("limits?account=user:alice"))["limits"]
-    assert (limit["account"], limit["limit_nanousd"], limit["held_nanousd"]) == ("user:alice", 5 * 10**9, 0)
-
-
 async def test_upstreams_show_how_they_fare(tmp_path: Path) -> None:
     async with serving(tmp_path, "http://127.0.0.1:9/not-shown") as gateway:
         async with gateway.post(request_body()) as response:

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from aiohttp import web
-
-from gateway.web.health import build_health_routes, build_metrics_app
+from gateway.web.health import build_metrics_app
 from tests.support.gateway import serving
 
 
@@ -16,12 +14,6 @@ async def test_health_and_metrics_answer_on_their_ports(tmp_path: Path) -> None:
         async with gateway.client.get(gateway.url + "/metrics") as response:
             assert response.status == 401
         assert "ringfence_in_flight_requests" in await gateway.metrics()
-
-
-async def test_not_ready_is_a_503() -> None:
-    readyz = build_health_routes(lambda: False)[1]
-    response = await readyz.handler(None)  # type: ignore[arg-type]
-    assert isinstance(response, web.Response) and response.status == 503
 
 
 def test_metrics_application_serves_nothing_else() -> None:

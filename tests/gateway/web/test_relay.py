@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.web.relay import DRAINS_MAX
+from gateway.web.drains import DRAINS_MAX
 from tests.support.gateway import events_of, request_body, serving, text_of
 from tests.support.upstream import (
     SSE_HEADERS,

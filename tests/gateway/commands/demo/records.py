@@ -1,9 +1,16 @@
 """Audit records for the tests of the demo's evidence. Not read from a gateway."""
 
-from gateway.commands.demo.evidence import DecidedCall, Figures, Hold, Lineage, Request
-from gateway.commands.live import LimitRow
+from gateway.commands.demo.evidence import DecidedCall, Figures, Hold, Lineage, Request, Worst
+from gateway.core.budgets import LimitView
+from gateway.core.limits import LimitRow
+from gateway.core.standing import Standing, tell
 
 USD = 1_000_000_000
+
+
+def hold(worst: int, created_ms: int) -> Hold:
+    """What was held for a request."""
+    return Hold(Worst(worst), created_ms)
 
 
 def request(
@@ -29,9 +36,11 @@ def call(tool: str, *, denied_by: str = "", decision: str = "dec_1.1") -> Decide
     return DecidedCall(tool, not denied_by, decision, f"{denied_by}: because" if denied_by else "")
 
 
-def limit(spent: int, *, held: int = 0, cap: int = USD) -> LimitRow:
+def limit(spent: int, *, held: int = 0, cap: int = USD) -> Standing:
     """A strict limit that never resets."""
-    return LimitRow("team:research", "total", cap, spent, held, True)
+    row = LimitRow("team:research", cap, strict=True)
+    (told,) = tell([LimitView(row.series(row.account), row, spent, held, None)])
+    return told
 
 
 def row(*, peak: int = 0, spent: int = 0, cap: int = USD) -> Figures:

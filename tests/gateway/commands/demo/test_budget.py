@@ -1,15 +1,15 @@
 """The promises of the budget scene break when one request too many got through, or money is missing."""
 
 from gateway.commands.demo.budget import REQUESTS, THROUGH, budget_checks
-from gateway.commands.demo.evidence import Hold, Trail
-from tests.gateway.commands.demo.records import USD, limit, request
+from gateway.commands.demo.evidence import Trail
+from tests.gateway.commands.demo.records import USD, hold, limit, request
 
 PRICE = 300_000_000
 HELD = 310_000_000
 
 
 def trail(through: int) -> Trail:
-    answered = [request(hold=Hold(HELD, 0), cost=PRICE) for _ in range(through)]
+    answered = [request(hold=hold(HELD, 0), cost=PRICE) for _ in range(through)]
     return Trail((*answered, *(request(reason="budget_exhausted") for _ in range(REQUESTS - through))))
 
 

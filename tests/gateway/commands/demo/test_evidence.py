@@ -5,22 +5,22 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.commands.demo.evidence import Hold, Trail, figures, most_committed, read_trail, rule_of
-from tests.gateway.commands.demo.records import USD, call, limit, request
+from gateway.commands.demo.evidence import Trail, figures, most_committed, read_trail, rule_of
+from tests.gateway.commands.demo.records import USD, call, hold, limit, request
 
 
 def test_overlapping_holds_are_added_up() -> None:
     both = [
-        request(hold=Hold(300, 0), cost=200, seconds=1.0),
-        request(hold=Hold(400, 500), cost=100, seconds=1.0),
+        request(hold=hold(300, 0), cost=200, seconds=1.0),
+        request(hold=hold(400, 500), cost=100, seconds=1.0),
     ]
     assert most_committed(both) == (700, 700)
 
 
 def test_spend_of_ended_requests_counts_with_what_is_held() -> None:
     one_after_the_other = [
-        request(hold=Hold(300, 0), cost=200, seconds=0.5),
-        request(hold=Hold(400, 600), cost=100, seconds=0.5),
+        request(hold=hold(300, 0), cost=200, seconds=0.5),
+        request(hold=hold(400, 600), cost=100, seconds=0.5),
     ]
     assert most_committed(one_after_the_other) == (400, 600)
 
@@ -38,7 +38,7 @@ def test_asked_is_allowed_plus_denied() -> None:
 
 
 def test_spend_is_the_ledgers_also_when_the_trail_says_less() -> None:
-    row = figures(Trail((request(hold=Hold(300, 0), cost=200),)), limit(spent=2 * USD))
+    row = figures(Trail((request(hold=hold(300, 0), cost=200),)), limit(spent=2 * USD))
     assert (row.spent_nanousd, row.peak_nanousd, row.cap_nanousd) == (2 * USD, 2 * USD, USD)
 
 

