@@ -29,6 +29,7 @@ from tests.support.storm import (
     at_rest,
     fickle,
     owed,
+    reported,
     steady,
     stubborn,
     trail_of,
@@ -209,4 +210,4 @@ async def test_gateway_killed_in_the_storm_counts_what_was_held_and_stays_below_
         trail = trail_of(tmp_path)
         expired = [record for record in trail if record["event"] == "expired"]
         assert len(running) == 2 and expired and storm.seen[200] and storm.seen[429]
-        assert limit["held"] == 0 < limit["used"] == owed(trail) <= limit["max"]
+        assert limit["held"] == 0 < limit["used"] == owed(trail) == await reported(tmp_path) <= limit["max"]

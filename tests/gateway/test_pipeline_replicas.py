@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.process import Served, served
-from tests.support.storm import COST_NANOUSD, Storm, at_rest, fickle, owed, steady, trail_of
+from tests.support.storm import COST_NANOUSD, Storm, at_rest, fickle, owed, reported, steady, trail_of
 from tests.support.upstream import ScriptedUpstream
 
 DOLLAR = 1_000_000_000
@@ -124,4 +124,5 @@ async def test_replica_killed_in_the_storm_leaves_the_cap_whole_and_every_sum_ri
         reasons = {record["reason"] for record in trail if record["event"] == "request"}
         assert {"completed", "client_gone", "budget_exhausted", "upstream_broke", "upstream_refused"} <= reasons
         assert len(several.alive) == 2 and [record for record in trail if record["event"] == "expired"]
-        assert 0 < limit["used"] == owed(trail) <= storm.peaks["org"] <= limit["max"] == dollars * DOLLAR
+        told = await reported(*(tmp_path / str(number) for number in range(REPLICAS)))
+        assert 0 < limit["used"] == owed(trail) == told <= storm.peaks["org"] <= limit["max"] == dollars * DOLLAR

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from tests.support.gateway import CREDENTIAL, OPERATOR, request_body
-from tests.support.process import Served
+from tests.support.process import Served, run_cli
 from tests.support.upstream import Answer, Received, error_answer, error_event, stream, text_block
 
 STEPS = 4
@@ -204,10 +204,22 @@ def trail_of(*directories: Path) -> list[dict[str, Any]]:
 
 def owed(trail: Sequence[Mapping[str, Any]]) -> int:
     """Requests at their cost, but those whose end a crash took from the ledger at what was held for them."""
+    corrected = {record["hold"] for record in trail if record["event"] == "corrected"}
     expired = {record["hold"]: record["cost_nanousd"] for record in trail if record["event"] == "expired"}
-    requests = [record for record in trail if record["event"] == "request"]
-    kept = [each for each in requests if each["hold"] is None or each["hold"]["id"] not in expired]
-    return sum(expired.values()) + sum(record["cost_nanousd"] for record in kept)
+    taken = {hold: cost for hold, cost in expired.items() if hold not in corrected}
+    total = sum(taken.values())
+    for record in trail:
+        if record["event"] == "request":
+            is_taken = record["hold"] is not None and record["hold"]["id"] in taken
+            total += record["lost_nanousd" if is_taken else "cost_nanousd"]
+    return total
+
+
+async def reported(*directories: Path) -> int:
+    """What the report says of the trails of these gateways, in nano-dollars."""
+    named = [word for each in directories for word in ("--audit", str(each / "audit.jsonl"))]
+    report = await run_cli(directories[0], "report", "spend", "--by", "team", *named)
+    return int(report["total"]["cost_nanousd"])
 
 
 async def at_rest(gateway: Served) -> None:
