@@ -266,7 +266,7 @@ class PostgresLedger:
         self._expiring.discard(end.id)
         if waits.cancelled() or waits.exception() is not None:
             return
-        self._own.expired(end.id)
+        self._own.expired(end.id, self._lane.now_ms)
         result = waits.result()
         if result.outcome == "expire" or (result.outcome == "expired" and end.unsure):
             spend = Spend(end.at_ms - end.at_ms % QUARTER_MS, end.model, end.backend, result.charge)

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 
 from gateway.core.budgets import Hold
-from gateway.core.windows import DAY_MS
+from gateway.core.windows import DAY_MS, MINUTE_MS
 
 REMEMBERED_MS = DAY_MS
-"""How long a hold past its deadline is remembered, so that its settlement can still correct it."""
+"""How long a hold that expired is remembered, so that its settlement can still correct it."""
+OVERDUE_MS = MINUTE_MS
+"""How long after its deadline a hold is taken to have been expired by another process."""
 
 
 @dataclass(slots=True)
@@ -17,7 +19,8 @@ class OwnHolds:
     held_total: int = 0
     """Nano-dollars that would be spend if all of them expired now."""
     _charges: dict[str, int] = field(default_factory=dict[str, int])
-    _late: dict[str, Hold] = field(default_factory=dict[str, Hold])
+    _late: dict[str, tuple[Hold, int]] = field(default_factory=dict[str, tuple[Hold, int]])
+    """With the moment at which they expired."""
 
     def __contains__(self, hold_id: str) -> bool:
         return hold_id in self.open
@@ -36,18 +39,20 @@ class OwnHolds:
 
     def settled(self, hold_id: str) -> Hold | None:
         """The same; also of one that had expired."""
-        return self.released(hold_id) or self._late.pop(hold_id, None)
+        hold = self.released(hold_id)
+        if hold is None and hold_id in self._late:
+            hold, _ = self._late.pop(hold_id)
+        return hold
 
-    def expired(self, hold_id: str) -> None:
+    def expired(self, hold_id: str, now_ms: int) -> None:
         """Its settlement may still come."""
         hold = self.released(hold_id)
         if hold is not None:
-            self._late[hold_id] = hold
+            self._late[hold_id] = hold, now_ms
 
     def forget(self, now_ms: int) -> None:
-        """Those that are past their deadline for long will not be settled any more."""
-        before_ms = now_ms - REMEMBERED_MS
-        for id in [id for id, hold in self.open.items() if hold.deadline_ms <= before_ms]:
-            self.released(id)
-        for id in [id for id, hold in self._late.items() if hold.deadline_ms <= before_ms]:
+        """Those that expired long ago will not be settled any more, those that are overdue were expired by others."""
+        for id in [id for id, (_, at_ms) in self._late.items() if at_ms + REMEMBERED_MS <= now_ms]:
             del self._late[id]
+        for id in [id for id, hold in self.open.items() if hold.deadline_ms + OVERDUE_MS <= now_ms]:
+            self.expired(id, now_ms)

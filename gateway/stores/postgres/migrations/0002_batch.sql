@@ -117,6 +117,7 @@ DECLARE
     v_old_expected bigint[];
     v_fits boolean;
     v_change bigint;
+    v_moment bigint; -- no earlier than what was counted last, so that it is in the window that it counts for
     v_base integer;
     p integer;
     m integer;
@@ -136,10 +137,11 @@ BEGIN
     FOR n IN 1..2 LOOP
         SELECT coalesce(array_agg(c.id), '{}'), coalesce(array_agg(c.series), '{}'), array_agg(c.meter),
                 array_agg(c.starts_ms), array_agg(c.ends_ms), array_agg(c.length_ms), array_agg(c.since_ms),
-                array_agg(c.used), array_agg(c.worst), array_agg(c.expected), array_agg(c.open_holds)
+                array_agg(c.used), array_agg(c.worst), array_agg(c.expected), array_agg(c.open_holds),
+                greatest(p_now, max(c.touched_ms))
             INTO counters, known, v_meter,
                 v_starts, ends, v_length, v_since,
-                used, v_worst, v_expected, v_open
+                used, v_worst, v_expected, v_open, v_moment
             FROM (SELECT * FROM ringfence.counters c WHERE c.id = ANY (p_counters) ORDER BY c.id FOR UPDATE) c;
         IF counters IS DISTINCT FROM p_counters OR known IS DISTINCT FROM p_known THEN
             status := 'unknown';
@@ -209,7 +211,7 @@ BEGIN
                 output_tokens = CASE e.kind WHEN 'settle' THEN e_spent[5 * e.n - 2] ELSE charges[5 * e.n - 2] END,
                 total_tokens = CASE e.kind WHEN 'settle' THEN e_spent[5 * e.n - 1] ELSE charges[5 * e.n - 1] END,
                 backend = CASE e.kind WHEN 'settle' THEN e.backend ELSE array_to_string(h.backends, ',') END,
-                ended_ms = coalesce(h.ended_ms, e.at)
+                ended_ms = coalesce(h.ended_ms, CASE e.kind WHEN 'expire' THEN greatest(e.at, v_moment) ELSE e.at END)
             FROM unnest(e_id, e_kind, e_backend, e_at) WITH ORDINALITY e(id, kind, backend, at, n)
             WHERE h.id = e.id AND h.state = 'open' AND e.kind <> 'release';
         DELETE FROM ringfence.holds h USING unnest(e_id, e_kind) e(id, kind)
