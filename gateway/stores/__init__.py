@@ -1,4 +1,4 @@
-"""Adapters of the ledger, limit, fuse and lineage ports, and the choice between them by URL."""
+"""Adapters of the ledger, limit, shared-record and lineage ports, and the choice between them by URL."""
 
 from pathlib import Path
 from typing import Protocol
@@ -34,7 +34,7 @@ async def open_store(
         GatewayError: STORE_UNAVAILABLE, the URL is none that is known, or the store cannot be used; the message says
             what to do.
     """
-    if not config.url.startswith(POSTGRES_SCHEMES):
+    if not is_shared(config):
         return SqliteStore(database_path(config.url), limits, now_ms, calendar=calendar, told=told)
     try:
         from gateway.stores.postgres import open_postgres
@@ -43,9 +43,14 @@ async def open_store(
     return await open_postgres(config, limits, calendar, now_ms, told=told)
 
 
+def is_shared(config: StoreConfig) -> bool:
+    """May several gateways use this store at once?"""
+    return config.url.startswith(POSTGRES_SCHEMES)
+
+
 def open_credentials(config: StoreConfig) -> Credentials:
     """The credentials of the configured store. Raises GatewayError as `open_store`."""
-    if not config.url.startswith(POSTGRES_SCHEMES):
+    if not is_shared(config):
         return CredentialRows(database_path(config.url))
     try:
         from gateway.stores.postgres.blocking import BlockingCredentials

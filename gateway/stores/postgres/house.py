@@ -30,6 +30,11 @@ IDLE_MS = HOUR_MS
 KEPT_MS = 63 * DAY_MS
 """Usage older than this is kept by day: no window but `total` reaches back that far."""
 
+UNSEEN_MS = 30 * DAY_MS
+"""Agents and sessions unseen for this long are forgotten; what they spent stays."""
+FORGOTTEN_MAX = 10_000
+"""Forgotten in one statement."""
+
 _passing = f"^({'|'.join(sorted(PASSING_KINDS))}):"
 
 
@@ -92,3 +97,4 @@ class House:
         now_ms = self._now_ms()
         before = (now_ms - CORRECTABLE_MS, now_ms - IDLE_MS, now_ms - KEPT_MS)
         await connection.execute("SELECT ringfence.tidy($1, $2, $3, $4)", *before, _passing)
+        await connection.execute("SELECT ringfence.forget($1, $2)", now_ms - UNSEEN_MS, FORGOTTEN_MAX)

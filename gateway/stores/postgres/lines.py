@@ -48,7 +48,7 @@ _explanations = (
     ),
     ((asyncpg.DiskFullError,), "the server's disk is full: free some space"),
     ((asyncpg.ReadOnlySQLTransactionError,), "is read-only (a standby?): name the primary in store.url"),
-    ((asyncpg.TooManyConnectionsError,), "has no free connection: raise max_connections, three for each gateway"),
+    ((asyncpg.TooManyConnectionsError,), "has no free connection: raise max_connections, four for each gateway"),
     ((ValueError,), "does not take what it was given ({name}): check store.url"),
     (
         (asyncpg.PostgresConnectionError, OSError, asyncpg.InterfaceError),

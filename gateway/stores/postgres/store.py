@@ -1,45 +1,51 @@
 """The store on Postgres, for any number of gateways: the database decides and keeps, this asks it in batches.
 
 What runs where: `lane.py` commits holds and their ends, `limits.py` keeps which limits hold for all replicas,
-`house.py` folds and beats the heart, `journal.py` writes down what cannot be said while the database is away. A process
+`records.py` and `agents.py` keep what gateways tell each other beside money, `house.py` folds and beats the heart,
+`journal.py` writes down what cannot be said while the database is away. A process
 that dies leaves its holds to the others: they expire at the held amount when its heart has stopped for a while, and if
 it was only paused or cut off, what it reports afterwards corrects them.
 """
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.config import Store as StoreConfig
 from gateway.core.budgets import Expired
-from gateway.core.fuse import FuseRecord
-from gateway.core.lineage import AgentRecord
+from gateway.core.lineage import AgentRecord, Claimed
 from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
 from gateway.core.windows import Calendar
+from gateway.ports import RecordChange, RecordKind, SharedRecord
 from gateway.stores.credentials import CredentialRow
-from gateway.stores.postgres import credentials, limits, records
+from gateway.stores.postgres import credentials, limits
+from gateway.stores.postgres.agents import Agents
 from gateway.stores.postgres.house import House
 from gateway.stores.postgres.journal import Left
 from gateway.stores.postgres.lane import Lane, StoreAway
 from gateway.stores.postgres.ledger import PostgresLedger
-from gateway.stores.postgres.lines import Failed, PostgresError, asking, refusal, shown
+from gateway.stores.postgres.lines import Failed, Line, PostgresError, asking, refusal, shown
+from gateway.stores.postgres.records import Records
 from gateway.stores.postgres.series import Known
 from gateway.tasks import Tasks
 
-RECORDS_SECONDS = 1.0
-"""How often fuses and agents are written."""
+JOURNALS_SECONDS = 1.0
+"""Before it is tried again whether what dead processes had written down is committed."""
 CLOSE_SECONDS = 3.0
 """How long closing waits for what is queued."""
 
 
 class PostgresStore(PostgresLedger):
-    """Ledger, limits, fuses, lineage, credentials. Made by `open_postgres`; use it from one event loop; `close` it."""
+    """Everything that outlives a process. Made by `open_postgres`; use it from one event loop; `close` it."""
 
-    def __init__(self, config: StoreConfig, lane: Lane, known: Known, calendar: Calendar) -> None:
+    def __init__(self, config: StoreConfig, lane: Lane, known: Known, calendar: Calendar, owner: str) -> None:
         super().__init__(config, lane, known, calendar)
         self._url = config.url
         self._house = House(self._keeper, lambda: (lane.number, lane.generation), lambda: lane.now_ms)
-        self._records = records.Records()
+        self._shared = Line(config.url, "records")
+        self._records = Records(self._shared, owner, self._is_away)
+        self._agents = Agents(self._shared, owner, self._is_away, config.on_failure)
         self._left: list[Left] = []
         self._tasks = Tasks()
         self._running: list[asyncio.Task[Any]] = []
@@ -54,7 +60,9 @@ class PostgresStore(PostgresLedger):
         self._running += [
             self._tasks.spawn("ledger lane", self._lane.run()),
             self._tasks.spawn("ledger house", self._house.run()),
-            self._tasks.spawn("ledger records", self._write_records()),
+            self._tasks.spawn("shared records", self._records.run()),
+            self._tasks.spawn("agents", self._agents.run()),
+            self._tasks.spawn("agents claimed", self._agents.run_claims()),
         ]
         if left:
             self._running.append(self._tasks.spawn("ledger journals", self._remove_journals()))
@@ -81,23 +89,41 @@ class PostgresStore(PostgresLedger):
         async with asking(self._people) as connection:
             return await limits.read_audit(connection, after, most)
 
-    def save_fuse(self, record: FuseRecord) -> None:
-        """Remember a fuse across restarts, within about a second."""
-        self._records.fuses[record.id] = record
+    def save_record(self, kind: RecordKind, id: str, text: bytes) -> None:
+        """Write it soon, as the latest."""
+        self._records.save_record(kind, id, text)
 
-    async def load_fuses(self) -> list[FuseRecord]:
-        """Every fuse that is remembered."""
-        async with asking(self._people) as connection:
-            return await records.read_fuses(connection)
+    async def change_record(self, kind: RecordKind, id: str, change: RecordChange) -> bytes | None:
+        """Replace it by what `change` makes of it; every replica can know it when this returns."""
+        return await self._records.change_record(kind, id, change)
+
+    async def load_records(self) -> list[SharedRecord]:
+        """All of them."""
+        return await self._records.load_records()
+
+    async def changed_records(self) -> list[SharedRecord]:
+        """What was written since the last call, but for what was saved here."""
+        return await self._records.changed_records()
+
+    async def claim_agent(self, record: AgentRecord) -> Claimed:
+        """Tell what is known of its session and of itself."""
+        return await self._agents.claim_agent(record)
 
     def save_agent(self, record: AgentRecord) -> None:
-        """Remember an agent across restarts, within about a second."""
-        self._records.agents[record.credential, record.session, record.agent] = record
+        """Write what was counted here within about a second."""
+        self._agents.save_agent(record)
+
+    def release_agent(self, session: str, agent: str) -> None:
+        """It is none: its spawn was denied."""
+        self._agents.release_agent(session, agent)
+
+    async def used_elsewhere(self, sessions: Sequence[str]) -> list[AgentRecord]:
+        """What other gateways counted of these sessions' agents since this one was told of them."""
+        return await self._agents.used_elsewhere(sessions)
 
     async def load_agents(self, since_ms: int) -> list[AgentRecord]:
-        """Agents last seen at or after `since_ms`, oldest first."""
-        async with asking(self._people) as connection:
-            return await records.read_agents(connection, since_ms)
+        """Agents that any gateway saw at or after `since_ms`, those seen first before the others."""
+        return await self._agents.load_agents(since_ms)
 
     async def load_credentials(self) -> list[CredentialRow]:
         """Every credential in the database, revoked ones too."""
@@ -130,8 +156,8 @@ class PostgresStore(PostgresLedger):
         """
         try:
             await self._lane.flush()
-            async with self._keeper.use() as connection:
-                await self._records.write(connection)
+            await self._records.flush()
+            await self._agents.flush()
             with contextlib.suppress(PostgresError):  # somebody else is at it, or will be within a second
                 await self._house.fold()
         except (StoreAway, *Failed) as error:
@@ -157,7 +183,7 @@ class PostgresStore(PostgresLedger):
             task.cancel()
         await self._tasks.close(CLOSE_SECONDS)
         await self._lane.close()
-        for line in (self._people, self._keeper):
+        for line in (self._people, self._keeper, self._shared):
             await line.close()
         for left in self._left:
             left.give_back()
@@ -167,15 +193,10 @@ class PostgresStore(PostgresLedger):
             try:
                 await self._lane.flush()
             except StoreAway:
-                await asyncio.sleep(RECORDS_SECONDS)
+                await asyncio.sleep(JOURNALS_SECONDS)
                 continue
             while self._left:
                 self._left.pop().remove()
 
-    async def _write_records(self) -> None:
-        while True:
-            await asyncio.sleep(RECORDS_SECONDS)
-            if self._records and self._lane.problem is None:
-                with contextlib.suppress(*Failed):  # they stay queued; the lane tells what is wrong
-                    async with self._keeper.use() as connection:
-                        await self._records.write(connection)
+    def _is_away(self) -> bool:
+        return self._lane.problem is not None

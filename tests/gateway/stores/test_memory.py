@@ -8,9 +8,7 @@ import pytest
 
 from gateway.config import Store as StoreConfig
 from gateway.core.budgets import Exhausted, Hold
-from gateway.core.fuse import FuseRecord
 from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.lineage import AgentRecord
 from gateway.core.stored_limits import Author, StoredLimit
 from gateway.core.windows import Calendar
 from gateway.errors import GatewayError, Reason
@@ -39,30 +37,6 @@ def hold(id: str, *accounts: str) -> Hold:
 
 def spent(nanousd: int) -> Amounts:
     return Amounts(nanousd, active_requests=0)
-
-
-def agent_record(agent: str, last_seen_ms: int, credential: str = "laptop") -> AgentRecord:
-    return AgentRecord(
-        session="s",
-        agent=agent,
-        credential=credential,
-        user="alice",
-        client="claude-cli",
-        parent=None,
-        depth=0,
-        agent_type=None,
-        model=None,
-        workspace=None,
-        inferred=False,
-        first_seen_ms=NOW,
-        last_seen_ms=last_seen_ms,
-        requests=1,
-        tool_calls=2,
-        denials=0,
-        output_tokens=3,
-        total_tokens=4,
-        cost_nanousd=5,
-    )
 
 
 async def test_fifty_concurrent_holds_of_thirty_cents_under_a_strict_dollar_let_three_through(store: Store) -> None:
@@ -139,24 +113,6 @@ async def test_limit_set_by_an_operator_counts_from_what_was_spent_before(store:
         await store.reserve(hold("i", "org", "user:bob"))
     assert await store.used([row.series("user:bob"), Series("user:bob", "requests")], NOW) == [7 * CENT, 1]
     assert [change.after for change in await store.limit_audit(0, 5)] == [{"amount": "7"}]
-
-
-async def test_saved_fuse_is_loaded_in_its_last_state(store: Store) -> None:
-    record = FuseRecord("fuse_1", "agent", "s/a", "cost", "blown", 5, 6, NOW)
-    store.save_fuse(FuseRecord("fuse_1", "agent", "s/a", "cost", "warned", 5, 4, NOW - 1))
-    store.save_fuse(record)
-    await store.flush()
-    assert await store.load_fuses() == [record]
-
-
-async def test_saved_agents_are_loaded_by_when_they_were_seen(store: Store) -> None:
-    for record in (agent_record("a", NOW), agent_record("b", NOW + 5), agent_record("a", NOW + 9)):
-        store.save_agent(record)
-    store.save_agent(agent_record("old", NOW - 1))
-    store.save_agent(agent_record("b", NOW + 7, credential="other"))
-    await store.flush()
-    seen = [(record.credential, record.agent, record.last_seen_ms - NOW) for record in await store.load_agents(NOW)]
-    assert seen == [("laptop", "b", 5), ("other", "b", 7), ("laptop", "a", 9)]
 
 
 async def test_url_with_three_slashes_is_relative_and_with_four_absolute(tmp_path: Path) -> None:

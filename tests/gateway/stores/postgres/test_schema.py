@@ -2,11 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
+import msgspec
 import pytest
 
+import gateway.stores.postgres.schema
+from gateway.config import Store as StoreConfig
+from gateway.core.limits import Limits
+from gateway.core.windows import Calendar
 from gateway.errors import GatewayError
+from gateway.ports import SharedRecord
+from gateway.stores.postgres import open_postgres
 from gateway.stores.postgres.schema import migrate
+from tests.support.agents import agent_record
 from tests.support.postgres import PASSWORD, postgres_server
 
 
@@ -63,3 +72,26 @@ async def test_what_cannot_be_opened_is_told_without_its_secret(
     with pytest.raises(GatewayError, match=told) as invalid:
         await migrate(url)
     assert PASSWORD not in invalid.value.message and "other-secret" not in invalid.value.message
+
+
+FOURTH = "CREATE TABLE ringfence.schema_version (product text NOT NULL, version integer NOT NULL)"
+
+
+async def test_database_of_the_fourth_version_keeps_its_fuses_and_whose_its_sessions_are(database: str) -> None:
+    server = postgres_server()
+    old = sorted(Path(gateway.stores.postgres.schema.__file__).with_name("migrations").glob("000[1-4]*.sql"))
+    scripts = "; ".join(script.read_text() for script in old)
+    server.psql(database, f"CREATE SCHEMA ringfence; SET search_path = ringfence; {FOURTH}; {scripts}")
+    server.psql(database, "INSERT INTO ringfence.schema_version VALUES ('ringfence', 4)")
+    server.psql(database, "INSERT INTO ringfence.fuses VALUES ('f', '{}')")
+    for credential, agent, first in (("late", "a", 9), ("early", "a", 5), ("early", "b", 7)):
+        record = msgspec.json.encode(agent_record(agent, "s", credential, first_seen_ms=first, requests=first)).decode()
+        row = f"'{credential}', 's', '{agent}', {first}, '{record}'"
+        server.psql(database, f"INSERT INTO ringfence.agents VALUES ({row})")
+    store = await open_postgres(StoreConfig(server.url(database)), Limits(), Calendar(), 9)
+    assert await store.load_records() == [SharedRecord("fuse", "f", b"{}")]
+    assert [(each.agent, each.requests) for each in await store.load_agents(0)] == [("a", 5), ("b", 7)]
+    claimed = await store.claim_agent(agent_record("c", credential="late"))
+    assert (claimed.credential, claimed.user, claimed.agents) == ("early", "alice", 2)
+    assert server.psql(database, "SELECT to_regclass('ringfence.fuses')") == ""
+    await store.close()

@@ -8,7 +8,6 @@ import pytest
 
 from gateway.config import Store as StoreConfig
 from gateway.core.budgets import Exhausted, Hold
-from gateway.core.fuse import FuseRecord
 from gateway.core.ledger import CORRECTABLE_MS
 from gateway.core.limits import Amounts, LimitRow, Limits, Series
 from gateway.core.windows import DAY_MS, HOUR_MS, MINUTE_MS, Calendar
@@ -167,14 +166,6 @@ async def test_what_nobody_can_store_is_refused_alone(opened: Open) -> None:
     assert isinstance(good, tuple)
     assert [type(each).__name__ for each in bad] == ["Refused", "Refused"]
     assert store.problem is None
-
-
-async def test_fuses_and_agents_are_remembered(opened: Open) -> None:
-    store = await opened()
-    fuse = FuseRecord("fus_1", "agent", "s/a", "requests", "blown", 5, 5, at_ms=NOW)
-    store.save_fuse(fuse)
-    await store.flush()
-    assert await (await opened()).load_fuses() == [fuse]
 
 
 MODELS = ("opus-5", "sonnet-5")
