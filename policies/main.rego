@@ -70,6 +70,7 @@ well_formed_action if {
 	is_string(input.action.model)
 	is_array(input.action.server_tools)
 	is_array(input.action.mcp_servers)
+	is_number(input.lineage.depth)
 }
 
 well_formed_action if {

@@ -2,7 +2,7 @@ package ringfence_test
 
 import data.ringfence
 
-infer := {"action": {"kind": "infer", "model": "claude-x", "server_tools": [], "mcp_servers": []}, "principal": {"user": "u"}}
+infer := {"action": {"kind": "infer", "model": "claude-x", "server_tools": [], "mcp_servers": []}, "principal": {"user": "u"}, "lineage": {"depth": 0}}
 
 refused := object.union(infer, {"action": {"model": "other"}})
 

@@ -7,11 +7,11 @@ import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from gateway.app import load_prices
+from gateway.commands.audit_files import audit_paths
+from gateway.commands.days import Days, parse_days
 from gateway.commands.output import EXIT_USAGE, CommandFailed, moment, plain, print_json, print_rich, table
 from gateway.commands.trail import Trail
 from gateway.config import Config
@@ -19,11 +19,10 @@ from gateway.core.focus import COLUMNS, focus_keys, focus_rows
 from gateway.core.pricing import format_usd
 from gateway.core.showback import GROUPS, Keys, Names, Record, Sums, add_up, spent, total_of, unsettled
 from gateway.core.usage import Tokens
-from gateway.core.windows import DAY_MS
+from gateway.ground import load_prices
 
 Format = Literal["table", "csv", "json", "focus"]
 
-STDOUT = "stdout"
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet would compute. Models and agent types are what clients say."""
 _TOKEN_KINDS = Tokens.__struct_fields__
@@ -31,11 +30,10 @@ _TOKEN_KINDS = Tokens.__struct_fields__
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What was asked for. Days are UTC, both included; None: no bound."""
+    """What was asked for."""
 
     by: tuple[str, ...]
-    since: date | None
-    until: date | None
+    days: Days
     format: Format
     audit: tuple[Path, ...]
     """Instead of the configured trail; of several gateways, one each."""
@@ -47,15 +45,12 @@ def parse_wanted(by: str, days: tuple[str | None, str | None], format: Format, *
     unknown = [key for key in keys if key not in GROUPS]
     if unknown:
         raise CommandFailed(f"--by: no key {unknown[0]!r}; keys are {', '.join(GROUPS)}", EXIT_USAGE)
-    since, until = _parse_day("--from", days[0]), _parse_day("--to", days[1])
-    if since is not None and until is not None and until < since:
-        raise CommandFailed(f"--to: {until} is before --from {since}", EXIT_USAGE)
-    return Wanted(keys, since, until, format, tuple(audit))
+    return Wanted(keys, parse_days(*days), format, tuple(audit))
 
 
 def report_spend(config: Config, wanted: Wanted) -> None:
     """Print the report; lines of the trail that are no records are told on stderr. Raises `CommandFailed`."""
-    paths = _trail_paths(config, wanted.audit)
+    paths = audit_paths(config, wanted.audit)
     trail, expired = Trail(paths), unsettled(Trail(paths).requests())
     by = focus_keys(wanted.by) if wanted.format == "focus" else wanted.by
     sums = add_up(_within(spent(trail.requests(), expired), wanted), by, _names(config))
@@ -72,27 +67,6 @@ def report_spend(config: Config, wanted: Wanted) -> None:
         _warn(trail)
 
 
-def _parse_day(option: str, text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise CommandFailed(f"{option}: {text!r} is no day; write it as 2026-01-31", EXIT_USAGE) from None
-
-
-def _trail_paths(config: Config, named: tuple[Path, ...]) -> tuple[Path, ...]:
-    if named:
-        return named
-    if config.audit.path == STDOUT:
-        message = (
-            "audit.path is stdout, which cannot be read back; name the file that it was kept in with --audit, or set"
-            " audit.path to a file for reports to come"
-        )
-        raise CommandFailed(message)
-    return (Path(config.audit.path),)
-
-
 def _names(config: Config) -> Names:
     prices = load_prices(config)
 
@@ -104,17 +78,11 @@ def _names(config: Config) -> Names:
 
 
 def _within(requests: Iterable[Record], wanted: Wanted) -> Iterable[Record]:
-    start_ms = 0 if wanted.since is None else _start_ms(wanted.since)
-    end_ms = None if wanted.until is None else _start_ms(wanted.until) + DAY_MS
-    return (each for each in requests if start_ms <= each.at_ms and (end_ms is None or each.at_ms < end_ms))
-
-
-def _start_ms(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
+    return (each for each in requests if each.at_ms in wanted.days)
 
 
 def _print_table(wanted: Wanted, trail: Trail, sums: Mapping[Keys, Sums]) -> None:
-    title = f"Spend, {wanted.since or 'the beginning'} to {wanted.until or 'now'}, UTC"
+    title = f"Spend, {wanted.days.since or 'the beginning'} to {wanted.days.until or 'now'}, UTC"
     if trail.oldest_ms is not None:
         title += f"; the trail begins {moment(trail.oldest_ms)}"
     kinds = (f">{kind.replace('_', ' ')}" for kind in _TOKEN_KINDS)
@@ -128,8 +96,8 @@ def _print_table(wanted: Wanted, trail: Trail, sums: Mapping[Keys, Sums]) -> Non
 
 def _document(wanted: Wanted, trail: Trail, sums: Mapping[Keys, Sums]) -> dict[str, Any]:
     return {
-        "from": wanted.since and wanted.since.isoformat(),
-        "to": wanted.until and wanted.until.isoformat(),
+        "from": wanted.days.since and wanted.days.since.isoformat(),
+        "to": wanted.days.until and wanted.days.until.isoformat(),
         "by": wanted.by,
         "rows": [dict(zip(wanted.by, keys, strict=True)) | _exact(each) for keys, each in sums.items()],
         "total": _exact(total_of(sums.values())),

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import yaml
 
+from gateway.config.approvals import read_approvals
 from gateway.config.budgets import check_budgets, read_budget, report_unmatched
 from gateway.config.document import CONFIG_BYTES_MAX, Problem, Source, parse_document
+from gateway.config.fuses import read_fuses
 from gateway.config.model import (
     Config,
     CredentialConfig,
@@ -21,14 +23,13 @@ from gateway.config.model import (
     Team,
     UpstreamConfig,
 )
+from gateway.config.policy import read_policy
 from gateway.config.sections import (
     Placed,
     read_audit,
     read_credentials,
-    read_fuses,
     read_listen,
     read_org,
-    read_policy,
     read_prices,
     read_store,
 )
@@ -98,7 +99,7 @@ def _read_root(root: Table, source: Source) -> Config:
     aliases = root.text_mapping("aliases")
     budgets = [read_budget(table, number) for number, table in enumerate(root.tables("budgets"))]
     fuses, audit = read_fuses(root.table("fuses")), read_audit(root.table("audit"))
-    prices = read_prices(root.table("prices"))
+    prices, approvals = read_prices(root.table("prices")), read_approvals(root.table("approvals"))
     root.done()
     _check_listen(root, listen, metrics, credentials)
     _check_teams(teams)
@@ -122,6 +123,7 @@ def _read_root(root: Table, source: Source) -> Config:
         aliases=aliases,
         budgets=tuple(budget.value for budget in budgets),
         fuses=fuses,
+        approvals=approvals,
         audit=audit,
         prices=prices,
         warnings=tuple(source.warnings),

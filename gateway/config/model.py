@@ -9,9 +9,11 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from gateway.config.document import Problem
+from gateway.core.fuse import FuseLimits
 from gateway.core.limits import LimitRow
 
 PolicyMode = Literal["enforce", "shadow"]
+Engine = Literal["embedded", "opa"]
 RuleMode = Literal["enforce", "shadow", "off"]
 OnFailure = Literal["closed", "open"]
 
@@ -69,14 +71,48 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """`path` None: the policies that come with the package. `rules`: mode by `<category>/<rule>`."""
+class PolicyBundle:
+    """A policy set that is not a plain folder: the bundle of a server (`url`), or a commit of a checkout (`git`)."""
 
-    engine: Literal["embedded"] = "embedded"
+    url: str | None = None
+    token: Secret | None = None
+    git: Path | None = None
+    ref: str = "HEAD"
+    folder: str = ""
+    """Of the policies within the checkout."""
+    poll_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionLog:
+    """A log of decisions in the format of OPA: appended to a file (`path`), or sent to a service (`url`)."""
+
     path: Path | None = None
+    url: str | None = None
+    token: Secret | None = None
+    labels: Mapping[str, str] = field(default_factory=_empty)
+    erase: tuple[str, ...] = ("/input/action/input",)
+    """What is left out of every record, besides what looks like a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`path` None: the policies that come with the package. `rules`: mode by `<category>/<rule>`.
+
+    `push` False: the OPA server has policies of its own, and nothing is laid over them.
+    """
+
+    engine: Engine = "embedded"
+    url: str | None = None
+    token: Secret | None = None
+    timeout_ms: int = 250
+    push: bool = True
+    path: Path | None = None
+    bundle: PolicyBundle | None = None
     mode: PolicyMode = "enforce"
     rules: Mapping[str, RuleMode] = field(default_factory=_empty)
     settings: Mapping[str, Any] = field(default_factory=_empty)
+    decision_log: DecisionLog | None = None
 
     @property
     def folder(self) -> Path:
@@ -192,17 +228,34 @@ class Route:
     principals: tuple[str, ...] = ()
 
 
-LOOP_FUSES = {"identical_tool_calls": 10, "consecutive_errors": 15}
+LOOP_FUSES: Mapping[str, int] = MappingProxyType(
+    {
+        "identical_tool_calls": 10,
+        "similar_tool_calls": 30,
+        "alternating_tool_calls": 30,
+        "consecutive_errors": 15,
+        "rounds_without_progress": 15,
+    }
+)
 """What ends a loop when the configuration says nothing of agents' fuses."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fuses:
-    """Limits by meter, per agent, session and run. `cost` is in nano-dollars. Loops are ended also when none is set."""
+class ApprovalWebhook:
+    """Who is told of approvals that wait and that were decided. `url` may carry a secret: not shown."""
 
-    agent: Mapping[str, int] = field(default_factory=lambda: MappingProxyType(LOOP_FUSES))
-    session: Mapping[str, int] = field(default_factory=_empty)
-    run: Mapping[str, int] = field(default_factory=_empty)
+    url: str = field(repr=False)
+    secret: Secret
+    """Signs each event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approvals:
+    """How people are asked. A rule may ask for less time, and for four eyes where they are not wanted everywhere."""
+
+    expires_seconds: int = 600
+    four_eyes: bool = False
+    webhook: ApprovalWebhook | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +289,8 @@ class Config:
     identity: Identity = Identity()
     aliases: Mapping[str, str] = field(default_factory=_empty)
     budgets: tuple[LimitRow, ...] = ()
-    fuses: Fuses = Fuses()
+    fuses: FuseLimits = FuseLimits(agent=LOOP_FUSES)
+    approvals: Approvals = Approvals()
     audit: Audit = Audit()
     prices: Prices = Prices()
     warnings: tuple[Problem, ...] = ()

@@ -4,10 +4,8 @@ Upstreams and routes: `upstreams.py`. What sections say of each other: `load.py`
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from types import MappingProxyType
 from typing import Generic, TypeVar, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -15,13 +13,9 @@ from gateway.config.document import Entry
 from gateway.config.model import (
     Audit,
     CredentialConfig,
-    Fuses,
     Listen,
     OnFailure,
-    Policy,
-    PolicyMode,
     Prices,
-    RuleMode,
     Secret,
     Store,
     Team,
@@ -29,23 +23,13 @@ from gateway.config.model import (
 from gateway.config.values import (
     Table,
     absolute_path,
-    closest,
-    read_any,
-    read_integer,
-    read_text,
-    read_usd,
     shown,
 )
 
-SUMMED_METERS = ("requests", "output_tokens", "total_tokens", "tool_calls", "cost_usd", "seconds")
-AGENT_METERS = (*SUMMED_METERS, "identical_tool_calls", "consecutive_errors")
-"""Streaks are those of one conversation, so only an agent has them."""
-TREE_METERS = (*SUMMED_METERS, "agents", "active_agents", "depth")
 SQLITE_PREFIX = "sqlite:///"
 POSTGRES_PREFIXES = ("postgresql://", "postgres://")
 SECRET_CHARS_MIN = 16
 """Shortest credential that may be shown to us: shorter ones can be guessed."""
-METER_MAX = 1_000_000_000_000
 ROTATE_BYTES_MIN = 4096
 ROTATE_BYTES_MAX = 1024**4
 ROTATED_FILES_MAX = 1000
@@ -106,36 +90,6 @@ def _sqlite_url(place: Entry, url: str) -> str:
     return f"{SQLITE_PREFIX}{path}"
 
 
-def read_policy(table: Table | None) -> Policy:
-    """`{engine, path, mode, rules, settings}`. Whether rules and settings exist is checked with the policies."""
-    if table is None:
-        return Policy()
-    table.choice("engine", ("embedded",), "embedded")
-    mode: PolicyMode = table.choice("mode", get_args(PolicyMode), "enforce")
-    path = table.path("path")
-    if path is not None and not path.is_dir():
-        table.place_of("path").problem(f"policy.path: {path} is not a folder", "name the folder that holds main.rego")
-    rules: dict[str, RuleMode] = {}
-    for rule, entry in table.mapping("rules").items():
-        chosen = read_text(entry)
-        for choice in get_args(RuleMode):
-            if chosen == choice:
-                rules[rule] = choice
-        if chosen and rule not in rules:
-            entry.problem(f"{entry.name} is {shown(entry)}", closest(chosen, get_args(RuleMode)))
-    settings = {name: read_any(entry) for name, entry in table.mapping("settings").items()}
-    for name, instead in (("mode", "policy.mode"), ("modes", "policy.rules")):
-        if name in settings:
-            table.place_of("settings").problem(f"policy.settings.{name} has a key of its own", f"write {instead}")
-    table.done()
-    return Policy(
-        path=path,
-        mode=mode,
-        rules=MappingProxyType(rules),
-        settings=MappingProxyType(settings),
-    )
-
-
 def read_org(table: Table | None) -> tuple[str, tzinfo, list[Placed[Team]]]:
     """`{id, time_zone, teams: [{id, users}]}`."""
     if table is None:
@@ -188,33 +142,6 @@ def read_credentials(table: Table | None) -> list[Placed[CredentialConfig]]:
         found.append(Placed(credential, row))
     table.done()
     return found
-
-
-def read_fuses(table: Table | None) -> Fuses:
-    """`{agent, session, run}`, each a mapping of meters to limits."""
-    if table is None:
-        return Fuses()
-    if table.find("run") is not None:
-        table.place_of("run").warning("fuses.run holds nothing yet: no runs pass through this version")
-    fuses = Fuses(
-        agent=Fuses().agent if table.find("agent") is None else _read_meters(table, "agent", AGENT_METERS),
-        session=_read_meters(table, "session", TREE_METERS),
-        run=_read_meters(table, "run", TREE_METERS),
-    )
-    table.done()
-    return fuses
-
-
-def _read_meters(table: Table, scope: str, known: tuple[str, ...]) -> Mapping[str, int]:
-    limits: dict[str, int] = {}
-    for meter, entry in table.mapping(scope).items():
-        if meter not in known:
-            entry.key_problem(f"unknown meter {entry.name}", closest(meter, known))
-        elif meter == "cost_usd":
-            limits["cost"] = read_usd(entry)
-        else:
-            limits[meter] = read_integer(entry, low=0 if meter == "depth" else 1, high=METER_MAX)
-    return MappingProxyType(limits)
 
 
 def read_audit(table: Table | None) -> Audit:

@@ -1,6 +1,6 @@
 """The files of a policy directory, read once: what was checked is what is served. No evaluation, no settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -52,16 +52,47 @@ def load_bundle(path: Path) -> Bundle:
             Reason.POLICY_FAILED,
             f"{path} holds no policies: {MAIN_FILE} is missing; set policy.path to a policy directory, or leave it out",
         )
-    names = sorted(one for one in path.rglob("*") if one.suffix in _SUFFIXES and one.is_file())
-    if len(names) > FILES_MAX:
-        raise GatewayError(Reason.POLICY_FAILED, f"{path} holds {len(names)} policy files; the limit is {FILES_MAX}")
+    names = sorted(one for one in path.rglob("*") if belongs(one.name) and one.is_file())
     try:
-        return Bundle({one.relative_to(path).as_posix(): _read(one) for one in names})
-    except (OSError, UnicodeDecodeError) as error:
-        raise GatewayError(Reason.POLICY_FAILED, f"the policies under {path} cannot be read: {error}") from error
+        _check_count(str(path), len(names))
+        return read_bundle(str(path), ((one.relative_to(path).as_posix(), _read(one)) for one in names))
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
 
 
-def _read(path: Path) -> str:
-    if path.stat().st_size > FILE_BYTES_MAX:
-        raise OSError(f"{path} is larger than {FILE_BYTES_MAX} bytes")
-    return path.read_text(encoding="utf-8")
+def belongs(name: str) -> bool:
+    """Whether a file of this name is part of a policy set."""
+    return PurePosixPath(name).suffix in _SUFFIXES
+
+
+def read_bundle(place: str, files: Iterable[tuple[str, bytes]]) -> Bundle:
+    """The bundle of files by their path below the policy directory. `place` says in messages where they came from.
+
+    Raises `GatewayError` when they are too many, too large, not text, or no policies.
+    """
+    texts: dict[str, str] = {}
+    for name, content in sorted(files):
+        if len(content) > FILE_BYTES_MAX:
+            raise _unreadable(place, f"{name} is larger than {FILE_BYTES_MAX} bytes")
+        try:
+            texts[name] = content.decode()
+        except UnicodeDecodeError as error:
+            raise _unreadable(place, f"{name}: {error}") from error
+    _check_count(place, len(texts))
+    if MAIN_FILE not in texts:
+        raise GatewayError(Reason.POLICY_FAILED, f"{place} holds no policies: {MAIN_FILE} is missing at its top")
+    return Bundle(texts)
+
+
+def _check_count(place: str, count: int) -> None:
+    if count > FILES_MAX:
+        raise GatewayError(Reason.POLICY_FAILED, f"{place} holds {count} policy files; the limit is {FILES_MAX}")
+
+
+def _unreadable(place: str, why: object) -> GatewayError:
+    return GatewayError(Reason.POLICY_FAILED, f"the policies under {place} cannot be read: {why}")
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(FILE_BYTES_MAX + 1)

@@ -9,37 +9,22 @@ rules can read (`reads.py`), and a query is evaluated by an engine that holds on
 something of its kind.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from gateway.contract import TOOL_INPUT_DEPTH_MAX
-from gateway.core.decision import OBLIGATIONS, Decision, Limit, Obligation, Query, RuleReason, ToolCall, denied
-from gateway.errors import GatewayError, Reason
-from gateway.policy.bundle import Bundle, load_bundle
+from gateway.core.decision import Decision, Query
+from gateway.policy.answer import failed, read_answer, refused_unasked
+from gateway.policy.bundle import Bundle
 from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line, syntax_tree
-from gateway.policy.loadcheck import check_bundle
 from gateway.policy.memo import Memo, key_builder
+from gateway.policy.policyset import data_json, revision_of
 from gateway.policy.reads import KINDS, ModuleReads, read_modules, reads_by_kind
-from gateway.policy.settings import Problem, merge_settings
 
 _RULES = ("ringfence", "rules")
 _RULE_DEPTH = 4
 """`ringfence.rules.<category>.<rule>`."""
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    """What the entry point must answer."""
-
-    allow: bool
-    reasons: tuple[RuleReason, ...] = ()
-    shadow: tuple[RuleReason, ...] = ()
-    obligations: tuple[Obligation, ...] = ()
-    limits: tuple[Limit, ...] = ()
 
 
 class EmbeddedEngine:
@@ -47,8 +32,8 @@ class EmbeddedEngine:
 
     def __init__(self, bundle: Bundle, settings: Mapping[str, Any]) -> None:
         """`settings` are whole: defaults merged with the configuration (`settings.merge_settings`)."""
-        data = json.dumps({"ringfence": {"settings": settings}}, sort_keys=True)
-        self._revision = _revision(bundle, data)
+        data = data_json(settings)
+        self._revision = revision_of(bundle, settings)
         modules = _reads(bundle)
         self._engines = {kind: build_evaluator(_modules_for(kind, bundle, modules), data) for kind in KINDS}
         paths = reads_by_kind(modules)
@@ -65,13 +50,13 @@ class EmbeddedEngine:
         try:
             return self._decide(query)
         except Exception as error:  # noqa: BLE001 - a policy fault must deny, whatever it is
-            return self._failed(f"the policies could not be evaluated ({first_line(error)})")
+            return failed(f"the policies could not be evaluated ({first_line(error)})", self._revision)
 
     def _decide(self, query: Query) -> Decision:
         kind = str(query.action.__struct_config__.tag)
-        if isinstance(query.action, ToolCall) and is_too_deep(query.action.input, TOOL_INPUT_DEPTH_MAX):
-            message = f"{query.action.tool}: input nested deeper than {TOOL_INPUT_DEPTH_MAX} levels; send a flatter one"
-            return denied("engine/depth", message, self._revision)
+        refused = refused_unasked(query, self._revision)
+        if refused is not None:
+            return refused
         key = self._keys[kind](query)
         known = self.memo.find(key)
         if known is not None:
@@ -83,61 +68,7 @@ class EmbeddedEngine:
     def _evaluate(self, kind: str, query: Query) -> Decision:
         engine = self._engines[kind]
         engine.set_input_json(msgspec.json.encode(query).decode())
-        answer = msgspec.convert(engine.eval_rule(ENTRY_POINT), _Answer)
-        unknown = next((one.kind for one in answer.obligations if one.kind not in OBLIGATIONS), None)
-        if unknown is not None:
-            message = f"a rule asks for {unknown[:80]!r}, which the gateway cannot do; report it to the operator"
-            return denied("engine/obligation", message, self._revision)
-        if not answer.allow and not answer.reasons:
-            return self._failed("the policies deny without a reason")
-        return Decision(
-            allow=answer.allow and not answer.reasons,
-            reasons=answer.reasons,
-            shadow=answer.shadow,
-            obligations=answer.obligations,
-            limits=answer.limits,
-            revision=self._revision,
-        )
-
-    def _failed(self, what: str) -> Decision:
-        return denied("engine/failed", f"{what}; report it to the operator of the gateway", self._revision)
-
-
-def load_engine(path: Path, settings: Mapping[str, Any], mode: str) -> EmbeddedEngine:
-    """Check the policies under `path` and build an engine.
-
-    `settings`: what the configuration lays over the defaults; `settings["modes"]` holds the modes of single rules.
-    `mode`: enforce or shadow, for the whole gateway. Raises `GatewayError` with every problem.
-    """
-    bundle = load_bundle(path)
-    over = {**settings, "mode": mode}
-    return build_checked(path, bundle, over, check_bundle(bundle, over))
-
-
-def build_checked(
-    path: Path, bundle: Bundle, settings: Mapping[str, Any], problems: Sequence[Problem]
-) -> EmbeddedEngine:
-    """An engine of a bundle whose check found `problems`. Raises `GatewayError` when it found any."""
-    if problems:
-        raise GatewayError(Reason.POLICY_FAILED, _listed(path, problems))
-    merged, _ = merge_settings(bundle, settings)
-    return EmbeddedEngine(bundle, merged)
-
-
-def is_too_deep(value: object, depth_max: int) -> bool:
-    """Whether a JSON value is nested deeper than `depth_max`. No recursion."""
-    level = [value]
-    for _ in range(depth_max):
-        level = [inner for one in level for inner in _members(one) if isinstance(inner, dict | list)]
-        if not level:
-            return False
-    return True
-
-
-def _members(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return cast("dict[str, object]", value).values()
-    return cast("list[object]", value) if isinstance(value, list) else ()
+        return read_answer(engine.eval_rule(ENTRY_POINT), self._revision)
 
 
 def _reads(bundle: Bundle) -> list[ModuleReads]:
@@ -153,16 +84,3 @@ def _modules_for(kind: str, bundle: Bundle, modules: list[ModuleReads]) -> dict[
         if module.package[: len(_RULES)] != _RULES or kind in module.fires_for or module.package in referred
     }
     return {name: text for name, text in bundle.modules.items() if name in kept}
-
-
-def _revision(bundle: Bundle, data: str) -> str:
-    digest = hashlib.sha256()
-    for name, text in bundle.modules.items():
-        digest.update(f"{name}\0{len(text.encode())}\0".encode() + text.encode())
-    digest.update(data.encode())
-    return digest.hexdigest()[:12]
-
-
-def _listed(path: Path, problems: Sequence[Problem]) -> str:
-    lines = [f"{one.file}{f':{one.line}' if one.line else ''}: {one.message}; {one.suggestion}" for one in problems]
-    return f"the policies under {path} are refused: " + " | ".join(lines)

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from gateway.policy.settings import Problem, merge_settings, plain
 
 CHECK_SECONDS_MAX = 30.0
 """Time for all tests and examples; they take about one second."""
+FAULTLESS_MAX = 64
+
+_faultless: dict[bytes, None] = {}
+"""Digests of policy sets, with their settings, that were checked and found without fault."""
 
 __all__ = ["PolicyReport", "Problem", "check_bundle", "check_policies", "run_policy_tests"]
 
@@ -63,23 +68,38 @@ def check_policies(path: Path, settings: Mapping[str, Any]) -> list[Problem]:
 
 
 def check_bundle(bundle: Bundle, settings: Mapping[str, Any]) -> list[Problem]:
-    """Every problem of a policy set; failed tests and examples are among them."""
-    report = _inspect_apart(bundle, settings)
+    """Every problem of a policy set; failed tests and examples are among them.
+
+    One that this process has found without fault is not checked again: policies are pure.
+    """
+    work = _encode(bundle, settings)
+    digest = sha256(work).digest()
+    if digest in _faultless:
+        return []
+    report = _inspect_apart(work)
     failures = [
         Problem(one.file, one.line, f"{one.name}: {one.detail}", f"correct the rule {result.rule} or its test")
         for result in report.results
         for one in result.failures
     ]
-    return [*report.problems, *failures]
+    problems = [*report.problems, *failures]
+    if not problems:
+        _faultless[digest] = None
+        if len(_faultless) > FAULTLESS_MAX:
+            del _faultless[next(iter(_faultless))]
+    return problems
 
 
 def run_policy_tests(path: Path, settings: Mapping[str, Any]) -> PolicyReport:
     """How the tests and examples of each rule went. Raises `GatewayError` when the directory cannot be read."""
-    return _inspect_apart(load_bundle(path), settings)
+    return _inspect_apart(_encode(load_bundle(path), settings))
 
 
-def _inspect_apart(bundle: Bundle, settings: Mapping[str, Any]) -> PolicyReport:
-    work = msgspec.json.encode(_Work(dict(bundle.files), plain(settings)))
+def _encode(bundle: Bundle, settings: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(_Work(dict(bundle.files), plain(settings)), order="deterministic")
+
+
+def _inspect_apart(work: bytes) -> PolicyReport:
     try:
         ended = subprocess.run(
             [sys.executable, "-m", "gateway.policy.loadcheck"],

@@ -1,9 +1,9 @@
 """Runs the tests and examples that lie beside the rules. Runs in the throw-away process of `loadcheck.py`.
 
 A test is a Rego rule `test_*` in `rule_test.rego`. An example is JSON: `{"query", "expect": {"allow", "rules",
-"shadow"?}, "settings"?, "without"?}`. Its query is laid over `BASE_QUERY`; facts, class and server of a tool call
-are those that the gateway would find, unless given; `without` lists paths to take out, for the examples of missing
-fields.
+"shadow"?, "obligations"?}, "settings"?, "without"?}`. Its query is laid over `BASE_QUERY`; facts, class and server of a
+tool call are those that the gateway would find, unless given; `without` lists paths to take out, for the examples of
+missing fields.
 """
 
 import json
@@ -27,7 +27,11 @@ BASE_QUERY: Mapping[str, Any] = {
         "client": {"name": "claude-cli", "version": "2.1.330"},
         "workspace": "/home/alice/shop",
     },
-    "meters": {"agent": {"requests": 1}, "session": {"agents": 1, "active_agents": 1, "cost": 0}},
+    "meters": {
+        "agent": {"requests": 1},
+        "session": {"agents": 1, "active_agents": 1, "agents_per_minute": 1, "denials": 0, "cost": 0},
+        "user": {"sessions_per_hour": 1, "active_agents": 1, "agents_per_minute": 1, "cost": 0},
+    },
     "time": {"unix_ms": 1_790_000_000_000, "weekday": "monday", "hour": 9},
 }
 BASE_ACTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -44,7 +48,7 @@ BASE_ACTIONS: Mapping[str, Mapping[str, Any]] = {
         "body_bytes": 1000,
         "dialect": "anthropic",
     },
-    "spawn": {"via": "tool_use"},
+    "spawn": {"via": "tool_use", "parent_type": "main"},
     "tool_call": {"tool_use_id": "toolu_1"},
     "run": {"name": "audit", "script_sha256": "00", "profile": None, "args_bytes": 2, "source": "claude-code"},
 }
@@ -184,9 +188,10 @@ def _compare(file: str, expect: Mapping[str, Any], answer: Mapping[str, Any]) ->
         "allow": answer["allow"],
         "rules": sorted({one["rule"] for one in answer["reasons"]}),
         "shadow": sorted({one["rule"] for one in answer["shadow"]}),
+        "obligations": sorted(answer["obligations"], key=json.dumps),
     }
     for key, value in expect.items():
-        wanted = sorted(cast("list[str]", value)) if isinstance(value, list) else value
+        wanted = sorted(cast("list[Any]", value), key=json.dumps) if isinstance(value, list) else value
         if found[key] != wanted:
             return Failure(file, "example", f"{key} is {found[key]}, expected {wanted}")
     return None

@@ -46,7 +46,10 @@ def parse_defaults(bundle: Bundle) -> tuple[dict[str, Any], list[Problem]]:
 
 
 def merge_settings(bundle: Bundle, settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """Defaults with `settings` over them. `settings["modes"]` maps rules to enforce, shadow or off."""
+    """Defaults with `settings` over them. `settings["modes"]` maps rules to enforce, shadow or off.
+
+    A default of null stands for a number that is not set.
+    """
     defaults, problems = parse_defaults(bundle)
     if problems:
         return defaults, problems
@@ -84,8 +87,9 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any], path: str, problems
             merged[key] = _merge(
                 cast("Mapping[str, Any]", base[key]), cast("Mapping[str, Any]", value), place, problems
             )
-        elif _kind(base[key]) != _kind(value):
-            problems.append(_problem(place, f"is {_kind(value)}", f"give {_kind(base[key])}"))
+        elif _kind(base[key]) != _kind(value) and not (base[key] is None and _kind(value) == "a number"):
+            wanted = "a number, or null" if base[key] is None else _kind(base[key])
+            problems.append(_problem(place, f"is {_kind(value)}", f"give {wanted}"))
         else:
             merged[key] = value
     return merged

@@ -4,6 +4,11 @@ package ringfence.lib
 # The only way to word a violation: what is refused and why, then what is allowed instead.
 violation(refused, instead) := sprintf("%s; %s", [refused, instead])
 
+# What is allowed instead, when it can be listed.
+one_of(allowed, otherwise) := sprintf("use one of: %s", [concat(", ", allowed)]) if {
+	count(allowed) > 0
+} else := otherwise
+
 # Text for people: cut, so that a message stays one line.
 shown(text) := text if {
 	count(text) <= 120
@@ -48,6 +53,51 @@ has_word(argv, word) if {
 	some argument in argv
 	matches(word, argument)
 }
+
+# Whether an entry of a list of calls means this one: a glob over tools, or an object whose parts must all match. The part
+# `input` is the rule's own, so that its text is looked at only when the rest matches.
+means(entry, tool, _, _) if {
+	is_string(entry)
+	matches(entry, tool)
+}
+
+means(entry, tool, agent_type, commands) if {
+	is_object(entry)
+	matches(entry.tool, tool)
+	means_type(entry, agent_type)
+	means_command(entry, commands)
+}
+
+means_type(entry, _) if not entry.agent_types
+
+means_type(entry, agent_type) if matches_any(entry.agent_types, agent_type)
+
+means_command(entry, _) if not entry.commands
+
+means_command(entry, commands) if {
+	some command in commands
+	matches_any(entry.commands, line(command.argv))
+}
+
+# A value of a tool's input as a pattern is laid over it.
+text(value) := value if is_string(value)
+
+text(value) := json.marshal(value) if not is_string(value)
+
+# What a mapping by type holds for a type: its own entry, else that of "*"; undefined when there is neither.
+entry_for(held, type) := held[type] if {
+	held[type]
+} else := held["*"]
+
+# The lists that count for somebody: of the user, else of the groups, else of the team; none when nobody has one.
+lists_for(held, user, groups, team) := [held.users[user]] if {
+	held.users[user]
+} else := of_groups if {
+	of_groups := [list | some group in groups; list := held.groups[group]]
+	count(of_groups) > 0
+} else := [held.teams[team]] if {
+	held.teams[team]
+} else := []
 
 operands(argv) := [word |
 	some index, word in argv

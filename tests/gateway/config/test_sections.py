@@ -55,17 +55,8 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
         ("org: {time_zone: /etc/passwd}", "org.time_zone is '/etc/passwd'"),
         ("org: {time_zone: ../x}", "org.time_zone is '../x'"),
         ("store: {url: 'sqlite:///no/such/m.db'}", "the folder /no/such does not exist"),
-        ("policy: {engine: opa}", "policy.engine is 'opa'"),
-        ("policy: {mode: shdow}", "did you mean shadow?"),
-        ("policy: {rules: {shell/unclear: warn}}", "policy.rules.shell/unclear is 'warn'"),
-        ("policy: {settings: {modes: {a/b: off}}}", "write policy.rules"),
-        ("policy: {path: /no/such}", "/no/such is not a folder"),
         ("org: {teams: [{users: [a]}]}", "org.teams[0] has no id"),
         ("org: {id: 'a b'}", "org.id is 'a b'"),
-        ("fuses: {agent: {depth: 3}}", "unknown meter fuses.agent.depth"),
-        ("fuses: {agent: {requests: 0}}", "fuses.agent.requests is '0'"),
-        ("fuses: {agent: {cost_usd: nan}}", "fuses.agent.cost_usd is 'nan'"),
-        ("fuses: {agents: {requests: 1}}", "unknown key fuses.agents (did you mean agent?)"),
         ("audit: {path: /no/such/audit.log}", "the folder /no/such does not exist"),
         ("audit: {rotate_bytes: 1}", "audit.rotate_bytes is '1'"),
         ("prices: {path: /no/such.yaml}", "/no/such.yaml is not a file"),
@@ -109,12 +100,6 @@ def test_running_answers_are_waited_for_as_long_as_is_said() -> None:
     assert load("listen: {drain_seconds: 600.5}").listen.drain_seconds == 600.5
 
 
-def test_fuses_hold_cost_in_nano_dollars() -> None:
-    fuses = load("fuses: {agent: {cost_usd: 5.25, requests: 300}, session: {depth: 0}}").fuses
-    assert dict(fuses.agent) == {"cost": 5_250_000_000, "requests": 300}
-    assert dict(fuses.session) == {"depth": 0} and dict(fuses.run) == {}
-
-
 def test_rule_may_be_off_although_yaml_has_a_word_for_it() -> None:
     policy = load("policy: {rules: {shell/unclear: off, files/secrets: shadow}, settings: {a: {b: [1]}}}").policy
     assert dict(policy.rules) == {"shell/unclear": "off", "files/secrets": "shadow"}
@@ -151,14 +136,3 @@ def test_secret_of_the_least_length_is_enough() -> None:
     secret = "x" * SECRET_CHARS_MIN
     assert load(CREDENTIAL % f"secret: {secret}").identity.credentials[0].secret.reveal() == secret
     assert len(problems(CREDENTIAL % f"secret: {secret[1:]}")) == 1
-
-
-@pytest.mark.parametrize("scope", ["session", "run"])
-def test_fuse_that_could_never_blow_is_a_problem(scope: str) -> None:
-    with pytest.raises(ConfigInvalid) as refused:
-        load(f"fuses: {{{scope}: {{identical_tool_calls: 3}}}}")
-    assert "unknown meter" in str(refused.value) and "identical_tool_calls" in str(refused.value)
-
-
-def test_no_fuse_of_agents_can_be_asked_for() -> None:
-    assert dict(load("fuses: {agent: {}}").fuses.agent) == {}

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 from gateway.core.decision import OBLIGATIONS, Query
-from gateway.errors import GatewayError
-from gateway.policy.embedded import is_too_deep, load_engine
 from gateway.policy.ruletests import BASE_QUERY
 from tests.support.policies import POLICIES, build_engine, build_query, packaged_engine
 
@@ -126,14 +124,6 @@ async def test_input_nested_too_deep_denies_before_evaluation() -> None:
     assert not decision.allow and decision.reasons[0].rule == "engine/depth"
 
 
-@pytest.mark.parametrize(("levels", "too_deep"), [(0, False), (100, False), (101, True), (5000, True)])
-def test_depth_is_counted_in_levels(levels: int, too_deep: bool) -> None:
-    value: Any = "x"
-    for _ in range(levels):
-        value = [value]
-    assert is_too_deep(value, 100) is too_deep
-
-
 @pytest.mark.parametrize(
     ("body", "refused", "passed"),
     [
@@ -206,16 +196,3 @@ async def test_kinds_share_no_decision() -> None:
 def test_setting_changes_the_revision() -> None:
     assert build_engine().revision == packaged_engine().revision
     assert build_engine({"spawn": {"depth": 3}}).revision != packaged_engine().revision
-
-
-def test_load_names_every_problem() -> None:
-    with pytest.raises(GatewayError) as caught:
-        load_engine(POLICIES, {"spawn": {"dept": 3}, "modes": {"shell/nothing": "enforce"}}, "enforce")
-    assert "did you mean depth?" in caught.value.message
-    assert "modes.shell/nothing: there is no such rule" in caught.value.message
-
-
-async def test_loaded_engine_decides_as_one_built_directly() -> None:
-    engine = load_engine(POLICIES, {"spawn": {"depth": 1}}, "enforce")
-    decision = await engine.decide(build_query({"kind": "spawn"}, lineage={"depth": 1}))
-    assert not decision.allow and json.loads(json.dumps(decision.message)).startswith("spawn/limits")

@@ -40,6 +40,7 @@ def test_two_tests_of_one_name_are_a_failure() -> None:
         ({"expect": {"allow": True}}, "allow is False, expected True"),
         ({"expect": {"rules": ["a/b"]}}, "rules is ['spawn/limits'], expected ['a/b']"),
         ({"expect": {"shadow": ["a/b"]}}, "shadow is [], expected ['a/b']"),
+        ({"expect": {"obligations": [{"kind": "notice"}]}}, "obligations is [], expected [{'kind': 'notice'}]"),
         ({"query": {"action": {"kind": "spawn", "via": "magic"}}}, "Invalid enum value 'magic'"),
         ({"query": {}}, "'action'"),
         ({"settings": {"spawn": {"dept": 1}}}, "spawn.dept: there is no such setting"),

@@ -19,6 +19,12 @@ def test_mapping_is_merged_and_list_replaced() -> None:
     assert merged["models"]["users"] == {"bob": ["b"]} and merged["models"]["aliases"]
 
 
+def test_number_that_is_not_set_can_be_set_and_left_unset() -> None:
+    merged, problems = merge_settings(packaged_bundle(), {"spawn": {"per_minute": 9, "user": {"width": None}}})
+    assert problems == [] and merged["spawn"]["per_minute"] == 9
+    assert merged["spawn"]["user"] == {"width": None, "per_minute": None}
+
+
 def test_program_can_be_added_to_a_table() -> None:
     merged, problems = merge_settings(packaged_bundle(), {"cloud": {"commands": {"flyctl": ["auth token"]}}})
     assert problems == [] and "aws" in merged["cloud"]["commands"] and "flyctl" in merged["cloud"]["commands"]
@@ -30,6 +36,8 @@ def test_program_can_be_added_to_a_table() -> None:
         ({"model": {}}, "model: there is no such setting; did you mean models?"),
         ({"spawn": {"dept": 1}}, "spawn.dept: there is no such setting; did you mean depth?"),
         ({"spawn": {"depth": "3"}}, "spawn.depth: is a text; give a number"),
+        ({"spawn": {"depth": None}}, "spawn.depth: is nothing; give a number"),
+        ({"spawn": {"per_minute": "3"}}, "spawn.per_minute: is a text; give a number, or null"),
         ({"network": {"private": 1}}, "network.private: is a number; give true or false"),
         ({"models": ["a"]}, "models: is a list; give a mapping"),
         ({"models": {"allow": "a"}}, "models.allow: is a text; give a list"),

@@ -1,6 +1,6 @@
 # METADATA
 # title: How many agents
-# description: Types, depth, width and total of a session's agents. The ledger's fuses hold the same strictly; this explains.
+# description: Types, depth, width, total and pace of a session's and a user's agents. Fuses hold the same strictly; this explains.
 package ringfence.rules.spawn.limits
 
 import data.ringfence.lib
@@ -52,6 +52,60 @@ are_counted if {
 	is_number(input.meters.session.agents)
 }
 
+violations contains lib.violation(
+	sprintf("the session began %d agents within a minute, %d is the limit", [input.meters.session.agents_per_minute, settings.spawn.per_minute]),
+	"wait a minute, or let fewer agents do more each",
+) if {
+	input.action.kind == "spawn"
+	is_number(settings.spawn.per_minute)
+	input.meters.session.agents_per_minute >= settings.spawn.per_minute
+}
+
+violations contains lib.violation(
+	sprintf("all your sessions together began %d agents within a minute, %d is the limit", [input.meters.user.agents_per_minute, settings.spawn.user.per_minute]),
+	"wait a minute, or let fewer agents do more each",
+) if {
+	input.action.kind == "spawn"
+	is_number(settings.spawn.user.per_minute)
+	input.meters.user.agents_per_minute >= settings.spawn.user.per_minute
+}
+
+violations contains lib.violation(
+	sprintf("all your sessions together have %d active agents, %d is the limit", [input.meters.user.active_agents, settings.spawn.user.width]),
+	"wait until some have ended, or end a session that you do not need",
+) if {
+	input.action.kind == "spawn"
+	is_number(settings.spawn.user.width)
+	input.meters.user.active_agents >= settings.spawn.user.width
+}
+
+violations contains lib.violation(
+	sprintf("it is not known: %s", [concat(", ", uncounted)]),
+	"try again; report it with the decision id if it lasts",
+) if {
+	input.action.kind == "spawn"
+	count(uncounted) > 0
+}
+
+# What a limit is set on, and nobody counted.
+uncounted contains "how many agents the session began within a minute" if {
+	input.action.kind == "spawn"
+	is_number(settings.spawn.per_minute)
+	not is_session_pace_known
+}
+
+uncounted contains "how many agents you began within a minute" if {
+	input.action.kind == "spawn"
+	is_number(settings.spawn.user.per_minute)
+	not is_user_pace_known
+}
+
+uncounted contains "how many active agents you have" if {
+	input.action.kind == "spawn"
+	is_number(settings.spawn.user.width)
+	not is_user_width_known
+}
+
 # The query of a tool call comes from the agent that asks; the new one is a level deeper.
 depth := input.lineage.depth + 1 if {
 	input.action.kind == "spawn"
@@ -67,3 +121,18 @@ agent_type := input.action.agent_type if {
 	input.action.kind == "spawn"
 	depth == 0
 } else := "unknown"
+
+is_session_pace_known if {
+	input.action.kind == "spawn"
+	is_number(input.meters.session.agents_per_minute)
+}
+
+is_user_pace_known if {
+	input.action.kind == "spawn"
+	is_number(input.meters.user.agents_per_minute)
+}
+
+is_user_width_known if {
+	input.action.kind == "spawn"
+	is_number(input.meters.user.active_agents)
+}

@@ -1,6 +1,6 @@
 # METADATA
 # title: Workflow scripts
-# description: Whether scripts may run at all, unread, with faults, and how many agents they may start.
+# description: Which scripts may run, whether unread, how many agents they may start, and what those may ask for.
 package ringfence.rules.workflows.scripts
 
 import data.ringfence.lib
@@ -58,4 +58,57 @@ violations contains lib.violation(
 	is_object(input.action.profile)
 	not settings.workflows.unbounded
 	not is_number(input.action.profile.fan_out)
+}
+
+violations contains lib.violation(
+	sprintf("the script %q is not among those that may run here", [lib.shown(name)]),
+	"ask the operator of the gateway to approve it, or do the steps one by one with the tools you have",
+) if {
+	input.action.kind == "run"
+	are_scripts_listed
+	not is_listed
+}
+
+violations contains lib.violation(
+	sprintf("the script asks for model %q", [lib.shown(model)]),
+	sprintf("use one of: %s", [concat(", ", settings.workflows.models)]),
+) if {
+	input.action.kind == "run"
+	some model in input.action.profile.models
+	not lib.matches_any(settings.workflows.models, model)
+}
+
+violations contains lib.violation(
+	sprintf("the script asks for the isolation %q", [lib.shown(isolation)]),
+	sprintf("use one of: %s", [concat(", ", settings.workflows.isolations)]),
+) if {
+	input.action.kind == "run"
+	some isolation in input.action.profile.isolations
+	not lib.matches_any(settings.workflows.isolations, isolation)
+}
+
+are_scripts_listed if count(settings.workflows.approved) > 0
+
+are_scripts_listed if count(settings.workflows.names) > 0
+
+is_listed if {
+	input.action.kind == "run"
+	is_object(input.action.registered)
+}
+
+is_listed if {
+	input.action.kind == "run"
+	input.action.script_sha256 in settings.workflows.approved
+}
+
+is_listed if lib.matches_any(settings.workflows.names, name)
+
+default name := ""
+
+name := input.action.name if {
+	input.action.kind == "run"
+	is_string(input.action.name)
+} else := input.action.profile.name if {
+	input.action.kind == "run"
+	is_string(input.action.profile.name)
 }
