@@ -1,10 +1,10 @@
-"""How a panel of ours looks: its queries, legends, unit and thresholds. Not which panels there are: `spend.py`."""
+"""How a panel of ours looks: its queries, legends, unit and thresholds. Not which panels there are."""
 
 from dataclasses import dataclass
 from typing import TypeVar
 
 from grafana_foundation_sdk.builders import common as shared
-from grafana_foundation_sdk.builders import prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders import prometheus, stat, table, text, timeseries
 from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
@@ -21,6 +21,7 @@ from grafana_foundation_sdk.models.dashboard import (
     ThresholdsMode,
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+from grafana_foundation_sdk.models.text import TextMode
 
 USD = "currencyUSD"
 RATIO = "percentunit"
@@ -88,6 +89,11 @@ def rows(figure: Figure, columns: dict[str, str], *, units: dict[str, str]) -> t
     for column, unit in units.items():
         panel.override_by_name(column, [DynamicConfigValue(id_val="unit", value=unit)])
     return _dressed(panel, figure).height(8).span(24)
+
+
+def prose(title: str, markdown: str) -> text.Panel:
+    """Words instead of figures."""
+    return text.Panel().title(title).mode(TextMode.MARKDOWN).content(markdown).height(8).span(24)
 
 
 def _targets(figure: Figure) -> list[prometheus.Dataquery]:

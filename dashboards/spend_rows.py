@@ -1,7 +1,6 @@
 """The panels of the Spend board, a function for each of its rows. How panels look is `panels.py`."""
 
-from grafana_foundation_sdk.builders import stat, table, timeseries
-
+from dashboards.board import AnyPanel
 from dashboards.panels import COUNT, RATIO, SECONDS, Figure, Query, chart, number, rows
 
 BOTH = '{team=~"$team",model=~"$model"}'
@@ -12,8 +11,6 @@ BUDGET = "{{account}} {{window}} ({{limit}})"
 METER = "{{account}} {{meter}} {{window}}"
 HELD = "By the requests that are running: worst cases where a strict limit applies, else expected costs."
 BURN = "Dollars per hour, as settled in the last minutes."
-
-AnyPanel = stat.Panel | timeseries.Panel | table.Panel
 
 
 def summary() -> list[AnyPanel]:

@@ -1,7 +1,7 @@
 """The audit trail: one JSON line per decision and per request. Not metrics, and not a log for developers.
 
-What a record says comes from the request's context. No prompt, no answer and no secret is ever written; a tool's input
-is its SHA-256 and its length, unless the decision carries the obligation `log_full`.
+What a record says comes from the request's context. No prompt and no answer is written; a tool's input is its SHA-256,
+its length and the facts that rules read, with secrets masked, unless the decision carries the obligation `log_full`.
 
 How durable: a line is handed to the operating system before `record` returns, so that it survives the end of this
 process; it is not synced, so that a power cut may lose the last seconds. A trail that fails does not stop traffic: it
@@ -24,6 +24,7 @@ from gateway.context import RequestContext
 from gateway.core.budgets import Expired, Hold
 from gateway.core.decision import Decision, Query, ToolCall
 from gateway.core.fuse import FuseRecord
+from gateway.core.recorded import query_fields
 
 STDOUT = "stdout"
 STALL_SECONDS = 0.05
@@ -163,13 +164,14 @@ def decision_fields(ctx: RequestContext, query: Query, decision: Decision, *, de
         "id": decision_id,
         "request": ctx.id,
         "kind": str(action.__struct_config__.tag),
+        "source": ctx.source,
         "allow": decision.allow,
         "reasons": decision.reasons,
         "shadow": decision.shadow,
-        "obligations": [obligation.kind for obligation in decision.obligations],
         "revision": decision.revision,
         "principal": query.principal,
         "lineage": query.lineage,
+        **query_fields(query, decision),
     }
     if isinstance(action, ToolCall):
         fields["tool"] = action.tool
@@ -178,8 +180,6 @@ def decision_fields(ctx: RequestContext, query: Query, decision: Decision, *, de
         written = _encode(action.input)
         fields["input_sha256"] = sha256(written).hexdigest()
         fields["input_bytes"] = len(written)
-        if any(obligation.kind == "log_full" for obligation in decision.obligations):
-            fields["input"] = action.input
     return fields
 
 

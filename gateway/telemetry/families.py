@@ -75,9 +75,17 @@ class Labels:
                 self._models[model] = label
         return label
 
+    @property
+    def teams(self) -> list[str]:
+        """The configured teams."""
+        return sorted(self._teams)
+
     def team(self, principal: Principal | None) -> str:
         """A configured team, else `other`; `none` without one."""
-        team = None if principal is None else principal.team
+        return self.known_team(None if principal is None else principal.team)
+
+    def known_team(self, team: str | None) -> str:
+        """The same of a team's id."""
         return NONE if team is None else team if team in self._teams else OTHER
 
     def agent_type(self, lineage: Lineage | None) -> str:

@@ -1,7 +1,7 @@
 """Metrics that are read where they are counted, at the moment somebody looks. Nothing is counted here."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from prometheus_client import Metric
@@ -11,7 +11,9 @@ from prometheus_client.registry import Collector
 from gateway.core.breaker import STATES
 from gateway.core.budgets import SHARED_KINDS, LimitView
 from gateway.core.limits import kind_of
+from gateway.telemetry.blast_metrics import BlastSources
 from gateway.telemetry.families import bounded, flag
+from gateway.telemetry.policy_metrics import PolicySources
 
 NANOUSD_PER_USD = 1_000_000_000
 COST = "cost"
@@ -65,6 +67,8 @@ class Live:
     store_up: Callable[[], bool] = _up
     store_journal_entries: Callable[[], int] = _zero
     """Settlements that were written aside while the store was away, and wait to be replayed."""
+    policy: PolicySources = field(default_factory=PolicySources)
+    blast: BlastSources | None = None
 
 
 class LiveCollector(Collector):

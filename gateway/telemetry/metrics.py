@@ -14,7 +14,17 @@
     bridged_total               -        upstream feature action                what a request lost or had changed
     decisions_total             -        kind outcome rule                      allow or deny; the rule that decided
     shadow_denials_total        -        kind rule                              what rules in shadow mode would deny
-    policy_seconds              seconds  kind                                   time in the policy engine
+    policy_seconds              seconds  engine kind                            time in the policy engine
+    policy_failures_total       -        kind                                   the engine could not decide
+    policy_info                 -        engine mode revision                   1 for the policies that decide
+    policy_memo_total           -        outcome                                decisions remembered (hit) or made
+    policy_reloads_total        -        outcome                                new policy sets: taken or refused
+    policy_reload_refused       -        -                                      1 while the latest one is refused
+    opa_queries_total           -        outcome                                questions to an OPA server
+    opa_up                      -        -                                      1 unless it gave no answer last
+    approvals_total             -        kind change                            asked, approved, denied, expired ...
+    approvals_waiting           -        -                                      streams that wait for a person
+    approval_oldest_seconds     seconds  -                                      age of the oldest of them
     tool_calls_total            -        tool_class outcome                     calls in answers, allow or deny
     tokens_total                tokens   model kind                             as the upstream reported them
     cost_usd_total              dollars  model team agent_type                  as settled
@@ -44,7 +54,20 @@
     store_up                    -        -                                      1 while the store takes holds
     store_journal_entries       -        -                                      settlements to be replayed
     fuses_blown_total           -        scope meter                            fuses that blew
+    fuses_standing              -        scope meter state                      fuses that warned or are blown
+    fuse_headroom_ratio         -        scope meter                            smallest share left of any at work
+    fuse_headroom_usd           dollars  -                                      what cost fuses of sessions leave
+    unfused_sessions            -        -                                      at work without a fuse on cost
+    controls_standing           -        kind state                             targets that people stopped or held
     agents_seen_total           -        via                                    agents that came to life
+    spawns_total                -        via outcome                            agents asked for or come, allow or deny
+    team_active_agents          -        team                                   agents at work
+    blast_largest               -        scope size                             the most of any session or run at work
+    agents_started              -        scope                                  agents of those that came to rest
+    depth_reached               -        scope                                  their depth
+    files_touched               -        scope                                  files that their calls named
+    hosts_touched               -        scope                                  hosts that their calls named
+    hooks_total                 -        event outcome                          hooks, by what they were answered
     in_flight_requests          -        -                                      requests being answered
     active_sessions             -        -                                      sessions at work
     active_agents               -        -                                      agents at work
@@ -59,8 +82,10 @@ nearest to its limit.
 
 from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from gateway.context import RequestContext
@@ -68,16 +93,20 @@ from gateway.core.decision import Decision, Query
 from gateway.core.limits import LimitRow, Series
 from gateway.core.usage import Tokens, Usage
 from gateway.errors import Reason
+from gateway.telemetry.blast_metrics import BlastMetrics
 from gateway.telemetry.families import NONE, OTHER, Families, Labels, bounded
 from gateway.telemetry.live import Live as Live
 from gateway.telemetry.live import LiveCollector
+from gateway.telemetry.policy_metrics import RULES_MAX as RULES_MAX
+from gateway.telemetry.policy_metrics import PolicyMetrics
 from gateway.telemetry.spend_metrics import SpendMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-RULES_MAX = 512
-"""Distinct rules that become labels; a policy could make up names without end."""
+OPENMETRICS_CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 FEATURES_MAX = 256
 """Distinct features that become labels; the names of betas are what clients write."""
+DECISION = "decision"
+"""What exemplars carry: the id by which the audit trail has a request."""
 ANSWERED = "answered"
 ABANDONED = "abandoned"
 """The client left before the upstream had answered."""
@@ -85,8 +114,8 @@ ABANDONED = "abandoned"
 DURATION_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 FIRST_BYTE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 OVERHEAD_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5)
-POLICY_BUCKETS = (0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.025, 0.1)
 
+_OPENMETRICS, _TEXT = (each.partition(";")[0] for each in (OPENMETRICS_CONTENT_TYPE, CONTENT_TYPE))
 _UPSTREAM_FAULTS = frozenset(
     {Reason.UPSTREAM_REFUSED, Reason.UPSTREAM_UNREACHABLE, Reason.UPSTREAM_TIMEOUT, Reason.UPSTREAM_BROKE}
 )
@@ -102,15 +131,19 @@ class Metrics:
     ) -> None:
         """`catalogue` gives the id of a model that has a price, whatever its spelling, and None for any other."""
         self._labels = Labels(catalogue, teams)
-        self._rules: set[str] = set()
         self._features: set[str] = set()
         self._registry = CollectorRegistry()
-        families = Families(self._registry)
+        families, live = Families(self._registry), live or Live()
         self._define_requests(families)
         self._define_upstreams(families)
-        self._define_decisions(families)
+        self._tool_calls = families.counters("tool_calls", "Tool calls in answers.", ("tool_class", "outcome"))
+        self._fuses_blown = families.counters("fuses_blown", "Fuses that blew.", ("scope", "meter"))
+        self._agents_seen = families.counters("agents_seen", "Agents that came to life.", ("via",))
+        self._hooks = families.counters("hooks", "Hooks that clients sent.", ("event", "outcome"))
         self._spend = SpendMetrics(families, self._labels)
-        self._registry.register(LiveCollector(live or Live()))
+        self._policy = PolicyMetrics(families, lambda: live.policy)
+        self._blast = BlastMetrics(families, lambda: live.blast, self._labels)
+        self._registry.register(LiveCollector(live))
 
     def _define_requests(self, families: Families) -> None:
         where = ("dialect", "upstream")
@@ -141,16 +174,6 @@ class Metrics:
             ("upstream", "feature", "action"),
         )
 
-    def _define_decisions(self, families: Families) -> None:
-        self._decisions = families.counters("decisions", "Policy decisions.", ("kind", "outcome", "rule"))
-        self._shadow_denials = families.counters(
-            "shadow_denials", "Denials of rules in shadow mode, recorded and not acted on.", ("kind", "rule")
-        )
-        self._policy = families.histograms("policy_seconds", "Time in the policy engine.", ("kind",), POLICY_BUCKETS)
-        self._tool_calls = families.counters("tool_calls", "Tool calls in answers.", ("tool_class", "outcome"))
-        self._fuses_blown = families.counters("fuses_blown", "Fuses that blew.", ("scope", "meter"))
-        self._agents_seen = families.counters("agents_seen", "Agents that came to life.", ("via",))
-
     def request_started(self) -> None:
         """Count a request in; `request_ended` counts it out."""
         self._in_flight.inc()
@@ -175,19 +198,24 @@ class Metrics:
         if ctx.usage is not None:
             self._count_tokens(ctx.usage, model)
         self._spend.request_ended(ctx, model)
+        if ctx.agent is not None:
+            self._blast.worked(ctx.agent)
 
     def decided(self, query: Query, decision: Decision, seconds: float) -> None:
-        """Count a decision under the first rule that spoke, and each rule in shadow mode that would have denied.
+        """Count a decision; `seconds` is 0 for one that the engine was not asked for."""
+        self._policy.decided(query, decision, seconds)
 
-        `seconds` is 0 for a decision that the engine was not asked for.
-        """
-        kind = str(query.action.__struct_config__.tag)
-        rule = bounded(decision.reasons[0].rule, self._rules, RULES_MAX) if decision.reasons else NONE
-        self._decisions[kind, _outcome(decision.allow), rule].inc()
-        for reason in decision.shadow:
-            self._shadow_denials[kind, bounded(reason.rule, self._rules, RULES_MAX)].inc()
-        if seconds > 0:
-            self._policy[kind,].observe(seconds)
+    def opa_asked(self, outcome: str, _seconds: float) -> None:
+        """Count a question to an OPA server; its time is part of the decision's."""
+        self._policy.opa_asked(outcome)
+
+    def approval_changed(self, kind: str, change: str) -> None:
+        """Count a word on an approval, or the end of its time."""
+        self._policy.approval_changed(kind, change)
+
+    def policies_reloaded(self, *, taken: bool) -> None:
+        """A new policy set has taken over, or was refused."""
+        self._policy.policies_reloaded(taken=taken)
 
     def fuse_blown(self, scope: str, meter: str) -> None:
         """Count a fuse that blew."""
@@ -196,6 +224,10 @@ class Metrics:
     def agent_seen(self, via: str) -> None:
         """Count an agent that came to life."""
         self._agents_seen[via,].inc()
+
+    def hook_received(self, event: str, outcome: str) -> None:
+        """Count a hook of a client; events that nobody asked for are `other`."""
+        self._hooks[event, outcome].inc()
 
     def held(self, ctx: RequestContext) -> None:
         """A request holds money: show how much, whatever becomes of its hold, until `request_ended`."""
@@ -215,7 +247,21 @@ class Metrics:
 
     def render(self) -> bytes:
         """Everything in the text format; the answer's type is `CONTENT_TYPE`."""
+        self._blast.observe_rested()
         return generate_latest(_WithoutCreated(self._registry))
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Everything, and its type: OpenMetrics, which has exemplars, for whom it is the first of what `accept` names.
+
+        Who names several has them in the order of preference; what else it says of them is not read.
+        """
+        named = [each.partition(";")[0].strip() for each in accept.split(",")]
+        known = [each for each in named if each in (_OPENMETRICS, _TEXT)]
+        if known[:1] != [_OPENMETRICS]:
+            return self.render(), CONTENT_TYPE
+        self._blast.observe_rested()
+        page = cast("Any", openmetrics).generate_latest(_WithoutCreated(self._registry))
+        return page, OPENMETRICS_CONTENT_TYPE
 
     def _count_attempts(self, ctx: RequestContext, reason: Reason) -> None:
         """Those that were given up, each under its reason, and the one that the request ended with."""
@@ -231,9 +277,9 @@ class Metrics:
 
     def _observe_times(self, ctx: RequestContext, dialect: str, upstream: str) -> None:
         if ctx.total_seconds is not None:
-            self._duration[dialect, upstream].observe(ctx.total_seconds)
+            self._duration[dialect, upstream].observe(ctx.total_seconds, {DECISION: ctx.id})
         if ctx.first_byte_seconds is not None:
-            self._first_byte[dialect, upstream].observe(ctx.first_byte_seconds)
+            self._first_byte[dialect, upstream].observe(ctx.first_byte_seconds, {DECISION: ctx.id})
             waited_seconds = ctx.upstream_headers_seconds or 0.0
             self._overhead[dialect,].observe(max(0.0, ctx.first_byte_seconds - waited_seconds))
 

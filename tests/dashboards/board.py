@@ -58,7 +58,7 @@ def panel_queries() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for board in map(load, BOARDS):
         for panel in panels(board):
-            for target in panel["targets"]:
+            for target in panel.get("targets", []):
                 labels = set(_legend.findall(target.get("legendFormat", ""))) | _columns(panel)
                 found.setdefault(substituted(target["expr"]), set()).update(labels)
     return found

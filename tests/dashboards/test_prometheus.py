@@ -4,10 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.dashboards.board import panel_queries, rules, selectors
 from tests.dashboards.prometheus import Prometheus, scraping
 from tests.support.gateway import CREDENTIAL, Serving, request_body, serving
-from tests.support.upstream import Answer, ScriptedUpstream, stream_answer, text_block
+from tests.support.upstream import Answer, ScriptedUpstream, stream_answer, text_block, tool_block
 
 TRAFFIC_SECONDS = 45
 BUDGETS: list[dict[str, Any]] = [
@@ -17,6 +19,11 @@ BUDGETS: list[dict[str, Any]] = [
     {"account": "user:bob", "window": "daily", "limit_usd": 0.000001},
     {"account": "user", "window": "daily", "limit_usd": 0.001, "on_reach": "warn"},
     {"account": "org", "meter": "requests", "window": "hourly", "limit": 1_000_000},
+]
+FUSES: dict[str, Any] = {"session": {"cost_usd": 1000, "agents": 1}}
+CALLS = [
+    tool_block("Bash", {"command": "rm -rf /"}, "toolu_denied"),
+    tool_block("Bash", {"command": "python3 -c 'print(1)'"}, "toolu_unclear"),
 ]
 BOB = CREDENTIAL.replace("alice", "bob")
 CACHED = {
@@ -41,6 +48,20 @@ async def one_round(gateway: Serving, upstream: ScriptedUpstream) -> None:
         assert response.status == 429, await response.text()
 
 
+async def one_tree(gateway: Serving, upstream: ScriptedUpstream, session: str) -> None:
+    """A session whose calls a rule denies, and would deny, with an agent of a run, and one more than its fuse bears."""
+    named = {"x-claude-code-session-id": session}
+    upstream.queue(stream_answer(CALLS, usage=CACHED))
+    async with gateway.post(request_body(), headers=named) as response:
+        assert response.status == 200 and b"toolu_denied" in await response.read()
+    upstream.queue(answer())
+    runner = named | {"x-claude-code-agent-id": "a1", "x-ringfence-run-id": f"run-{session}"}
+    async with gateway.post(request_body(), headers=runner) as response:
+        assert response.status == 200 and await response.read()
+    async with gateway.post(request_body(), headers=named | {"x-claude-code-agent-id": "a2"}) as response:
+        assert response.status != 200, await response.text()
+
+
 async def lacking(prometheus: Prometheus, queries: dict[str, set[str]]) -> dict[str, set[str]]:
     """Those that have no data yet, or lack a label in it."""
     answers = {query: await prometheus.labels(query) for query in queries}
@@ -58,18 +79,21 @@ def asked() -> dict[str, set[str]]:
     return dict.fromkeys([*recorded, *watched], set[str]()) | panel_queries()
 
 
+@pytest.mark.waits
 async def test_every_query_has_data_after_traffic(tmp_path: Path) -> None:
     async with (
         ScriptedUpstream() as upstream,
-        serving(tmp_path, upstream.base_url, budgets=BUDGETS) as gateway,
+        serving(tmp_path, upstream.base_url, budgets=BUDGETS, fuses=FUSES) as gateway,
         scraping(tmp_path, gateway.metrics_url) as prometheus,
     ):
-        missing = asked()
-        assert len(missing) > 60
+        missing, rounds = asked(), 0
+        assert len(missing) > 120
         try:
             async with asyncio.timeout(TRAFFIC_SECONDS):
                 while missing:
                     await one_round(gateway, upstream)
+                    await one_tree(gateway, upstream, f"tree-{rounds}")
+                    rounds += 1
                     await prometheus.caught_up()
                     missing = await lacking(prometheus, missing)
         except TimeoutError:

@@ -2,12 +2,13 @@
 
 import shutil
 import subprocess
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
+
+from gateway import __version__
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "ringfence"
@@ -102,4 +103,4 @@ class Chart:
 
 def package_version() -> str:
     """The version of the gateway."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return __version__

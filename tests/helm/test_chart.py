@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 import yaml
 
-from tests.helm.chart import KUBERNETES_MIN, Chart, Manifest, Rendered, package_version
+from tests.helm.chart import KUBERNETES_MIN, ROOT, Chart, Manifest, Rendered, package_version
 
 VALUES = ("minimal", "single", "everything")
 KUBERNETES = (KUBERNETES_MIN, "1.34.0", "1.37.0")
@@ -69,9 +69,12 @@ def validated(validator: str, text: str, version: str, folder: Path) -> str:
 def test_configuration_is_accepted_by_the_gateway(rendered: Rendered, tmp_path: Path) -> None:
     path, environ = installed_config(rendered, tmp_path)
     installed = os.environ.get("RINGFENCE_INSTALLED")
-    command = [*([installed] if installed else [sys.executable, "-m", "gateway"]), "check", "--config", str(path)]
+    gateway = [installed] if installed else [sys.executable, "-m", "gateway"]
+    command = [*gateway, "check", "--json", "--config", str(path)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=50, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    problems = json.loads(done.stdout)["problems"]
+    # The OPA server beside the gateway is not here.
+    assert [each for each in problems if each["place"] != "policy.url"] == [], done.stdout + done.stderr
 
 
 def test_configuration_keeps_large_numbers_and_quoted_words(chart: Chart) -> None:
@@ -208,11 +211,28 @@ def test_nobody_named_for_metrics_closes_their_port(chart: Chart) -> None:
     assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == [8080]
 
 
-def test_opa_runs_beside_the_gateway_and_the_engine_stays_as_written(chart: Chart) -> None:
+def test_opa_runs_beside_the_gateway_which_asks_it(chart: Chart) -> None:
+    rendered = chart.render("minimal", "opa.enabled=true")
+    (opa,) = rendered.pod["spec"]["initContainers"]
+    assert opa["restartPolicy"] == "Always" and "--addr=127.0.0.1:8181" in opa["args"] and "volumeMounts" not in opa
+    policy = yaml.safe_load(rendered.config_text)["policy"]
+    assert policy == {"engine": "opa", "url": "http://127.0.0.1:8181"}
+    assert "policy" not in yaml.safe_load(chart.render().config_text)
+
+
+def test_opa_with_policies_of_its_own_is_given_none(chart: Chart) -> None:
     rendered = chart.render("minimal", "opa.enabled=true", 'opa.existingConfigMap="policies"')
     (opa,) = rendered.pod["spec"]["initContainers"]
-    assert opa["restartPolicy"] == "Always" and "--addr=127.0.0.1:8181" in opa["args"]
-    assert rendered.config_text == chart.render().config_text
+    assert opa["args"][-1] == "/policies" and opa["volumeMounts"][0]["name"] == "opa-policies"
+    assert yaml.safe_load(rendered.config_text)["policy"]["push"] is False
+    volumes = {volume["name"]: volume for volume in rendered.pod["spec"]["volumes"]}
+    assert volumes["opa-policies"]["configMap"] == {"name": "policies"}
+
+
+def test_opa_of_the_chart_is_the_one_that_is_tested_against(chart: Chart) -> None:
+    pinned = re.search(r"^opa_version=v(.+)$", (ROOT / "scripts" / "opa").read_text(), re.MULTILINE)
+    (opa,) = chart.render("minimal", "opa.enabled=true").pod["spec"]["initContainers"]
+    assert pinned is not None and opa["image"] == f"docker.io/openpolicyagent/opa:{pinned[1]}-static"
 
 
 def test_digest_of_an_image_wins_over_its_tag(chart: Chart) -> None:

@@ -15,13 +15,18 @@ MISSING = {
     "config.identity.credentials=[]": "config.identity.credentials is empty: the gateway serves a network only",
     "existingSecrets=[]": "existingSecrets is empty: name the Secrets whose keys",
     "ingress.enabled=true": "ingress.hosts is empty: name the host",
-    "opa.enabled=true": "opa.existingConfigMap is empty: name the ConfigMap",
 }
 MISPLACED = {
     'config.listen={"port": 9000}': "config.listen is the chart's own: use the values service and drain.",
     'config.metrics={"port": 9000}': "config.metrics is the chart's own: use the values metrics and networkPolicy.",
     'config.store={"url": "sqlite:///x.db"}': "config.store is the chart's own: use the values store.",
     'store.url="sqlite:///ringfence.db"': "store.url is no Postgres",
+    'opa={"enabled": true},config.policy={"engine": "embedded"}': (
+        "config.policy.engine is the chart's own with opa.enabled: use the values opa."
+    ),
+    'opa={"enabled": true, "existingConfigMap": "p"},config.policy={"mode": "shadow"}': (
+        "config.policy.mode holds nothing with opa.existingConfigMap: say it in those policies."
+    ),
     'config.policy.rules={"shell/unclear": false}': (
         'config.policy.rules.shell/unclear is read as false: put the word in quotes, "off".'
     ),

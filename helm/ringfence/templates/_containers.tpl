@@ -73,9 +73,11 @@
     - --skip-version-check
     # Each decision would be two lines of it.
     - --log-level=error
+    {{- if .Values.opa.existingConfigMap }}
     # A ConfigMap is mounted twice, once in a hidden folder.
     - --ignore=.*
     - /policies
+    {{- end }}
   securityContext: {{- toYaml .Values.securityContext | nindent 4 }}
   ports:
     - {name: opa-health, containerPort: 8282}
@@ -89,6 +91,8 @@
     timeoutSeconds: 5
     failureThreshold: 6
   resources: {{- toYaml .Values.opa.resources | nindent 4 }}
+  {{- if .Values.opa.existingConfigMap }}
   volumeMounts:
     - {name: opa-policies, mountPath: /policies, readOnly: true}
+  {{- end }}
 {{- end -}}

@@ -37,9 +37,6 @@
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
 {{- $found = append $found "ingress.hosts is empty: name the host that clients use, or disable the ingress." -}}
 {{- end -}}
-{{- if and .Values.opa.enabled (not .Values.opa.existingConfigMap) -}}
-{{- $found = append $found "opa.existingConfigMap is empty: name the ConfigMap that holds the policy files." -}}
-{{- end -}}
 {{- toJson $found -}}
 {{- end -}}
 
@@ -48,6 +45,16 @@
 {{- range $key, $instead := dict "listen" "service and drain" "metrics" "metrics and networkPolicy" "store" "store" -}}
 {{- if hasKey $.Values.config $key -}}
 {{- $found = append $found (printf "config.%s is the chart's own: use the values %s." $key $instead) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "engine" "url" "token" "push" -}}
+{{- if and $.Values.opa.enabled (hasKey (dig "policy" dict $.Values.config) $key) -}}
+{{- $found = append $found (printf "config.policy.%s is the chart's own with opa.enabled: use the values opa." $key) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "path" "bundle" "mode" "rules" "settings" -}}
+{{- if and $.Values.opa.enabled $.Values.opa.existingConfigMap (hasKey (dig "policy" dict $.Values.config) $key) -}}
+{{- $found = append $found (printf "config.policy.%s holds nothing with opa.existingConfigMap: say it in those policies." $key) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.store.url (not (regexMatch "^postgres(ql)?://" .Values.store.url)) -}}

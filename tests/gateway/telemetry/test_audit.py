@@ -12,6 +12,7 @@ from gateway.context import Attempt, RequestContext, ToolCallOutcome
 from gateway.core.body import peek
 from gateway.core.decision import (
     Client,
+    Command,
     Decision,
     Lineage,
     Obligation,
@@ -21,6 +22,7 @@ from gateway.core.decision import (
     Spawn,
     Time,
     ToolCall,
+    ToolFacts,
     denied,
 )
 from gateway.core.fuse import FuseRecord
@@ -33,6 +35,7 @@ from gateway.telemetry.audit import AuditLog, decision_fields, request_fields
 
 PROMPT = "please read the plans"
 PRINCIPAL = Principal(org="acme", team="platform", user="alice", credential="laptop")
+NO_FACTS = ToolFacts()
 LINEAGE = Lineage("s1", "a1", parent="main", depth=1, client=Client("claude-cli", "2.1.330"))
 
 
@@ -72,8 +75,8 @@ def context() -> RequestContext:
     )
 
 
-def query(tool_input: Any) -> Query:
-    action = ToolCall(tool="Bash", input=tool_input, tool_use_id="t1", server=None, tool_class="exec")
+def query(tool_input: Any, facts: ToolFacts = NO_FACTS) -> Query:
+    action = ToolCall(tool="Bash", input=tool_input, tool_use_id="t1", server=None, tool_class="exec", facts=facts)
     return Query(action, PRINCIPAL, LINEAGE, {}, Time(1_500, "monday", 0))
 
 
@@ -134,27 +137,43 @@ def test_request_about_which_nothing_was_learnt_is_recorded() -> None:
     assert fields["model"] is None and fields["principal"] is None and fields["allow"] is None
 
 
-def test_decision_record_tells_the_input_by_hash_and_length(tmp_path: Path) -> None:
+def test_decision_record_tells_the_input_by_hash_length_and_facts(tmp_path: Path) -> None:
     audit = log(tmp_path / "audit.log")
-    audit.decision(context(), query({"command": "rm -rf /"}), denied("shell/destructive", "no"), decision_id="dec_2")
+    asked = query({"command": "rm -rf / # because"}, ToolFacts(commands=(Command("rm", ("rm", "-rf", "/")),)))
+    audit.decision(context(), asked, denied("shell/destructive", "no"), decision_id="dec_2")
     (record,) = lines(tmp_path / "audit.log")
     assert (record["event"], record["id"], record["request"]) == ("decision", "dec_2", "dec_1")
     assert (record["kind"], record["tool"], record["class"], record["allow"]) == ("tool_call", "Bash", "exec", False)
     assert record["reasons"] == [{"rule": "shell/destructive", "message": "no"}]
-    assert record["input_sha256"] == sha256(b'{"command":"rm -rf /"}').hexdigest() and record["input_bytes"] == 22
-    assert "input" not in record and "rm -rf" not in json.dumps(record)
+    written = b'{"command":"rm -rf / # because"}'
+    assert (record["input_sha256"], record["input_bytes"]) == (sha256(written).hexdigest(), len(written))
+    assert record["action"]["facts"]["commands"][0]["argv"] == ["rm", "-rf", "/"]
+    assert record["unrecorded"] == ["action.input"]
+    assert "input" not in record and "input" not in record["action"] and "because" not in json.dumps(record)
+
+
+def test_decision_record_masks_secrets_of_facts(tmp_path: Path) -> None:
+    audit = log(tmp_path / "audit.log")
+    argv = ("curl", "-H", "Authorization: Bearer hunter2-hunter2")
+    asked = query({}, ToolFacts(commands=(Command("curl", argv),)))
+    audit.decision(context(), asked, Decision(allow=True), decision_id="dec_2")
+    (record,) = lines(tmp_path / "audit.log")
+    assert record["masked"] == 1 and "hunter2" not in json.dumps(record)
 
 
 def test_decision_with_log_full_records_the_input() -> None:
     decision = Decision(allow=True, obligations=(Obligation("log_full"),))
     fields = decision_fields(context(), query({"command": "ls"}), decision, decision_id="dec_2")
-    assert fields["input"] == {"command": "ls"} and fields["obligations"] == ["log_full"]
+    assert fields["input"] == {"command": "ls"} and fields["unrecorded"] == ()
+    assert fields["obligations"] == (Obligation("log_full"),)
 
 
-def test_decision_on_a_spawn_has_no_tool_fields() -> None:
-    asked = Query(Spawn(via="first_request"), PRINCIPAL, LINEAGE, {}, Time(1_500, "monday", 0))
+def test_decision_on_a_spawn_has_no_tool_fields_and_its_meters() -> None:
+    meters = {"session": {"agents": 3}}
+    asked = Query(Spawn(via="first_request"), PRINCIPAL, LINEAGE, meters, Time(1_500, "monday", 0))
     fields = decision_fields(context(), asked, Decision(allow=True), decision_id="dec_2")
     assert fields["kind"] == "spawn" and "tool" not in fields and fields["at_ms"] == 1_500
+    assert fields["meters"] == meters and fields["action"]["via"] == "first_request"
 
 
 def test_fuse_record_tells_who_replaced_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.context import Attempt, RequestContext, ToolCallOutcome
@@ -14,7 +15,7 @@ from gateway.core.usage import Iteration, Tokens, Usage
 from gateway.errors import Reason
 from gateway.telemetry import metrics as module
 from gateway.telemetry.families import MODEL_SPELLINGS_MAX
-from gateway.telemetry.metrics import FEATURES_MAX, RULES_MAX, Live, Metrics
+from gateway.telemetry.metrics import CONTENT_TYPE, FEATURES_MAX, OPENMETRICS_CONTENT_TYPE, RULES_MAX, Live, Metrics
 
 OPUS = "claude-opus-5-5"
 
@@ -239,7 +240,7 @@ def test_decision_is_counted_under_the_first_rule_and_shadow_apart() -> None:
     assert found["ringfence_decisions_total", "spawn", "deny", "spawn/limits"] == 1
     assert found["ringfence_decisions_total", "spawn", "allow", "none"] == 1
     assert found["ringfence_shadow_denials_total", "spawn", "shell/unclear"] == 1
-    assert found["ringfence_policy_seconds_count", "spawn"] == 1
+    assert found["ringfence_policy_seconds_count", "none", "spawn"] == 1
 
 
 def test_rules_past_the_limit_are_other() -> None:
@@ -289,3 +290,54 @@ def test_label_values_hold_no_id_of_a_person_or_an_agent() -> None:
     metrics.request_ended(context())
     assert "alice" not in metrics.render().decode() and "laptop" not in metrics.render().decode()
     assert "_created" not in metrics.render().decode()
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", CONTENT_TYPE),
+        ("*/*", CONTENT_TYPE),
+        ("text/plain;version=0.0.4;q=0.3,application/openmetrics-text;q=0.2", CONTENT_TYPE),
+        ("application/vnd.google.protobuf, text/plain;version=0.0.4", CONTENT_TYPE),
+        ("application/openmetrics-text", OPENMETRICS_CONTENT_TYPE),
+        ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5,*/*;q=0.1", OPENMETRICS_CONTENT_TYPE),
+    ],
+)
+def test_page_is_openmetrics_for_whom_that_is_first(accept: str, content_type: str) -> None:
+    body, told = built().page(accept)
+    assert told == content_type
+    assert body.endswith(b"# EOF\n") == (content_type == OPENMETRICS_CONTENT_TYPE)
+
+
+def test_exemplars_carry_the_decision_and_no_label_does() -> None:
+    metrics = built()
+    metrics.request_ended(context())
+    page = metrics.page(OPENMETRICS_CONTENT_TYPE)[0].decode()
+    seen = [
+        (sample.name, sample.exemplar.labels)
+        for family in parse_openmetrics(page)
+        for sample in family.samples
+        if sample.exemplar is not None
+    ]
+    assert {name for name, _ in seen} == {
+        "ringfence_request_duration_seconds_bucket",
+        "ringfence_first_byte_seconds_bucket",
+    }
+    assert all(labels == {"decision": "dec_1"} for _, labels in seen)
+    assert "dec_1" not in metrics.render().decode()
+
+
+def test_both_pages_have_the_same_samples() -> None:
+    metrics = built()
+    metrics.request_ended(context())
+    opened = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in parse_openmetrics(metrics.page(OPENMETRICS_CONTENT_TYPE)[0].decode())
+        for sample in family.samples
+    }
+    plain = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.page("")[0].decode())
+        for sample in family.samples
+    }
+    assert opened == plain and len(plain) > 100
