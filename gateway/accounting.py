@@ -40,6 +40,8 @@ HOLD_SECONDS = 3_600
 """Deadline of a hold: longer than any answer. What has not ended by then is expired at the held amount."""
 _NEVER_BILLED = frozenset({Reason.UPSTREAM_UNREACHABLE, Reason.UPSTREAM_REFUSED})
 """How a dispatched request can end without having cost anything."""
+_UNREAD = frozenset({Reason.CLIENT_GONE, Reason.STOPPED, Reason.HELD})
+"""How a whole answer ends that the upstream made and nobody read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,7 @@ def _unseen(ctx: RequestContext, hold: Hold) -> int:
     """
     assert ctx.ask is not None and ctx.usage is not None
     failed = any(attempt.upstream == ctx.upstream for attempt in ctx.attempts)
-    if ctx.reason is not Reason.CLIENT_GONE or ctx.ask.stream or ctx.usage.final or failed:
+    if ctx.reason not in _UNREAD or ctx.ask.stream or ctx.usage.final or failed:
         return 0
     return hold.worst.cost if _is_strict(ctx.limits) else hold.expected.cost
 

@@ -1,51 +1,52 @@
 """May this agent live, and may it ask this? The first step of the request path; ends with the body as it goes upstream.
 
-Order: read, find the agent and count it, its spawn, the request itself, fuses, edits. Nothing is paid here.
+Order: read, find the agent and count it, whether a person stopped it, its spawn, the request itself, fuses, edits.
+Nothing is paid here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 import msgspec
 
+from gateway.boards import Boards
 from gateway.context import RequestContext
-from gateway.contract import (
-    AGENT_HEADERS,
-    HEADER_VALUE_CHARS_MAX,
-    MAIN_AGENT,
-    PARENT_AGENT_HEADERS,
-    RUN_HEADER,
-    SESSION_HEADERS,
-)
-from gateway.core.body import (
-    Ask,
-    field_edit,
-    find_workspace,
-    first_words,
-    latest_messages,
-    messages_of,
-    peek,
-    without_tools,
-)
-from gateway.core.decision import Client, Decision, Infer, Lineage, Obligation, Spawn
-from gateway.core.denial import needs_restoring, restore
-from gateway.core.lineage import AgentNode, SessionNode, Tree, first_of, inferred_session
+from gateway.core.body import Ask, field_edit, latest_messages, peek, without_tools
+from gateway.core.clamping import lowered_thinking
+from gateway.core.decision import Decision, Infer, Spawn
+from gateway.core.denial import restoring_edits
+from gateway.core.lineage import AgentNode
 from gateway.core.loops import streaks
 from gateway.core.names import Catalogue
+from gateway.core.notices import NOTICES_MAX, place, say
+from gateway.core.obligations import INFER_OBLIGATIONS, Duties, duties_of, model_of
 from gateway.core.routing import resolve_alias
-from gateway.core.spans import Edit, elements, members, splice
+from gateway.core.spans import Edit, members, splice
 from gateway.core.substitutes import substitutes
 from gateway.core.translate import read_betas, read_version
 from gateway.decider import LIMITS, Decider
 from gateway.errors import Reason, Refused
-from gateway.fuseboard import FuseBoard
-from gateway.ports import Clock, Telemetry
+from gateway.lineages import Lineages
+from gateway.ports import Clock, LineageStore, Telemetry
 
-CARRIED_OUT = frozenset({"strip_tools", "clamp_max_tokens", "set_model", "log_full", LIMITS})
+INFER_CARRIED_OUT = INFER_OBLIGATIONS | {LIMITS}
 """Obligations of an infer decision that can be met here."""
+SPAWN_CARRIED_OUT = frozenset({"set_model", "require_approval", "log_full"})
+"""Those of a spawn's."""
 SUBSTITUTE_CARRIED_OUT = frozenset({"log_full", LIMITS})
 """Those of one about a model that the upstream may run besides: what is sent to it is not ours to edit."""
+_WITH_HISTORY = frozenset({"compact", "count"})
+"""Side requests that carry the agent's conversation, and find it in the prompt cache only with its notices."""
+WRAP_UP_TOKENS = 4_096
+"""Longest last answer of an agent whose fuse has blown."""
+WRAP_UP = (
+    "This is your last request: {why}. Call no more tools. Sum up now what is done, what is not, and what you found, "
+    "so that somebody else can go on from here."
+)
+POLICIES_CHANGED = (
+    "The rules of this gateway have changed while you work (they are {revision} now). What was refused before may be "
+    "allowed, and what was allowed may be refused: go by the answers you get from here on."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,42 +54,51 @@ class Admission:
     """Decides requests before they are paid for."""
 
     decider: Decider
-    fuses: FuseBoard
-    tree: Tree
+    boards: Boards
+    lineages: Lineages
     aliases: Mapping[str, str]
     catalogue: Catalogue
+    takes_entries: Callable[[RequestContext], bool]
+    """Does the model, wherever it may be asked, take system entries among the messages?"""
+    store: LineageStore
     telemetry: Telemetry
     clock: Clock
 
     async def admit(self, ctx: RequestContext) -> None:
-        """Raises `Refused` (POLICY_DENIED, POLICY_FAILED, FUSE_BLOWN) or `Malformed`."""
+        """Leaves `ctx.closing` set when the turn is to end instead.
+
+        Raises `Refused` (SESSION_TAKEN, STOPPED, HELD, POLICY_DENIED, POLICY_FAILED, FUSE_BLOWN) or `Malformed`.
+        """
         ask = self._read(ctx)
-        node = ctx.agent = self._agent(ctx, ask)
+        node = ctx.agent = await self.lineages.find(ctx, ask)
         node.begin(self.clock.unix_ms())
         ctx.began = True
-        ctx.lineage = _lineage(ctx, node)
-        if not node.admitted:
-            await self._admit_spawn(ctx, node, ask)
+        ctx.lineage = self.lineages.lineage_of(ctx, node)
+        if node.admitted:
+            await self.boards.controls.require_free(ctx)
+        else:
+            await self._admit_spawn(ctx, node)
         await self._decide(ctx, ask)
         await self._decide_substitutes(ctx, ask)
         for used in node.counters:
             used.requests += 1
-        ctx.streaks = streaks(latest_messages(ctx.body, ask.spans["messages"]))
-        self.fuses.require_intact(node, ctx.streaks)
-        self._edit(ctx, ask)
+        ctx.streaks = None if ctx.side else streaks(latest_messages(ctx.body, ask.spans["messages"]))
+        last_words = self._stand(ctx, node)
+        self._edit(ctx, ask, node, last_words)
 
     async def admit_uncounted(self, ctx: RequestContext) -> None:
         """The same question for a request that costs nothing: no agent comes to life by it, no meter moves."""
         ask = self._read(ctx)
-        node = ctx.agent = self._known_agent(ctx, ask) or _nobody(ctx)
-        ctx.lineage = _lineage(ctx, node)
+        node = ctx.agent = self.lineages.known(ctx, ask)
+        ctx.lineage = self.lineages.lineage_of(ctx, node)
+        await self.boards.controls.require_free(ctx)
         await self._decide(ctx, ask)
-        self._edit(ctx, ask)
+        self._edit(ctx, ask, node, None)
 
     async def may_ask(self, ctx: RequestContext, model: str) -> bool:
         """Could this principal ask this model? Leaves no record."""
-        ctx.agent = _nobody(ctx)
-        ctx.lineage = _lineage(ctx, ctx.agent)
+        ctx.agent = self.lineages.nobody(ctx)
+        ctx.lineage = self.lineages.lineage_of(ctx, ctx.agent)
         infer = Infer(
             model=model,
             stream=True,
@@ -112,40 +122,45 @@ class Admission:
         ctx.version = read_version(ctx.dialect, ctx.headers, ctx.body, ask.spans)
         return ask
 
-    def _agent(self, ctx: RequestContext, ask: Ask) -> AgentNode:
-        """The agent that the headers claim; a new one is counted before anything is awaited."""
-        node = self._known_agent(ctx, ask)
-        if node is None:
-            session = self.tree.session(_session_id(ctx, ask)) or _new_session(ctx, ask)
-            agent_id, parent = _claim(ctx.headers, AGENT_HEADERS), _claim(ctx.headers, PARENT_AGENT_HEADERS)
-            node = self.tree.add(session, agent_id or MAIN_AGENT, parent, self.clock.unix_ms())
-            _recognise(node, ctx, ask)
-        node.model = ctx.model
-        return node
-
-    def _known_agent(self, ctx: RequestContext, ask: Ask) -> AgentNode | None:
-        assert ctx.principal is not None
-        session = self.tree.session(_session_id(ctx, ask))
-        if session is None:
-            return None
-        if session.user != ctx.principal.user:
-            raise Refused(Reason.POLICY_DENIED, f"session {session.id} belongs to another user; start a new session")
-        return session.agents.get(_claim(ctx.headers, AGENT_HEADERS) or MAIN_AGENT)
-
-    async def _admit_spawn(self, ctx: RequestContext, node: AgentNode, ask: Ask) -> None:
-        model = self.catalogue.canonical(ask.model)
-        spawn = Spawn(via="first_request", agent_type=node.agent_type, model=model)
-        decision = await self.decider.decide(ctx, spawn, decision_id=ctx.id)
-        if not decision.allow:
-            self.tree.remove(node)
+    async def _admit_spawn(self, ctx: RequestContext, node: AgentNode) -> None:
+        """Whoever is not admitted leaves the tree again, whatever ended the question."""
+        try:
+            await self.boards.controls.require_free(ctx)
+            decision = await self._decide_spawn(ctx, node)
+            node.routed_model = model_of(decision.obligations)
+        except BaseException:
             ctx.began = False
-            raise _denied(decision)
+            self.lineages.take_back(node)
+            raise
         node.admitted = True
+        self.store.save_agent(node.record())
         self.telemetry.agent_seen("first_request")
+
+    async def _decide_spawn(self, ctx: RequestContext, node: AgentNode) -> Decision:
+        assert ctx.ask is not None
+        spawn = Spawn(
+            via="first_request",
+            agent_type=node.agent_type,
+            model=self.catalogue.canonical(ctx.ask.model),
+            prompt_sha256=node.prompt_sha256,
+            background=node.background,
+            parent_type=node.parent_type,
+            workflow=node.workflow,
+        )
+        asked_of = self.decider.engine.revision
+        decision = await self.decider.decide(ctx, spawn, decision_id=ctx.id, carried_out=SPAWN_CARRIED_OUT)
+        if node.asked is None or not node.asked.approved:
+            decision = await self.boards.approvals.approved(ctx, spawn, decision, decision_id=ctx.id)
+        if decision.allow and self.decider.engine.revision != asked_of:
+            again = await self.decider.decide(ctx, spawn, decision_id=ctx.id, carried_out=SPAWN_CARRIED_OUT)
+            decision = decision if again.allow else again
+        if not decision.allow:
+            raise _denied(decision)
+        return decision
 
     async def _decide(self, ctx: RequestContext, ask: Ask) -> None:
         infer = self._infer(ctx, ask)
-        ctx.decision = await self.decider.decide(ctx, infer, decision_id=ctx.id, carried_out=CARRIED_OUT)
+        ctx.decision = await self.decider.decide(ctx, infer, decision_id=ctx.id, carried_out=INFER_CARRIED_OUT)
         if not ctx.decision.allow:
             raise _denied(ctx.decision)
 
@@ -178,126 +193,81 @@ class Admission:
             dialect=ctx.dialect,
         )
 
-    def _edit(self, ctx: RequestContext, ask: Ask) -> None:
-        edits = self._edits(ctx, ask)
+    def _stand(self, ctx: RequestContext, node: AgentNode) -> str | None:
+        """Hold the fuses against the agent; what it is told when this is its last request. Raises FUSE_BLOWN."""
+        blown = self.boards.fuses.stand(node, ctx.streaks)
+        if blown is None:
+            return None
+        if blown.on_blow == "end_turn" and ctx.side is None:
+            ctx.closing, ctx.reason, ctx.message = blown.closing, Reason.FUSE_BLOWN, blown.message
+            return None
+        if not blown.last_chance:
+            raise Refused(Reason.FUSE_BLOWN, blown.message)
+        ctx.wrapping_up = True
+        return WRAP_UP.format(why=blown.why)
+
+    def _edit(self, ctx: RequestContext, ask: Ask, node: AgentNode, last_words: str | None) -> None:
+        """What must change in the body wherever it goes. Notices come last: they stand beside what was restored."""
+        assert ctx.decision is not None
+        duties = duties_of(ctx.decision.obligations)
+        ctx.model = duties.model or node.routed_model or ctx.model
+        self._splice(ctx, ask, self._edits(ctx, ask, duties))
+        if ctx.side is None:
+            news = self._news(ctx, node, duties, last_words)
+            if news or node.notices:
+                self._notify(ctx, node, news)
+        elif ctx.side in _WITH_HISTORY and node.notices:
+            self._notify(ctx, node, [])
+
+    def _news(self, ctx: RequestContext, node: AgentNode, duties: Duties, last_words: str | None) -> list[str]:
+        """What the agent is to be told and has not been."""
+        assert ctx.decision is not None
+        revision, node.revision = node.revision, ctx.decision.revision
+        if revision not in (None, node.revision):
+            node.to_say.append(POLICIES_CHANGED.format(revision=node.revision))
+        texts = (*duties.notices, *node.to_say, *self.boards.fuses.notices(node, ctx.streaks))
+        said = {notice.text for notice in node.notices}
+        fresh = [text for text in dict.fromkeys(texts) if text not in said]
+        return fresh if last_words is None else [*fresh, last_words]
+
+    def _edits(self, ctx: RequestContext, ask: Ask, duties: Duties) -> list[Edit]:
+        """Denials restored, obligations met. The model is forward's."""
+        edits = restoring_edits(ctx.body, ask.spans["messages"])
+        ctx.restored_denials = len(edits)
+        tools = without_tools(ctx.body, ask, duties.strip_tools)
+        if tools is not None:
+            edits.append(tools)
+        most = min(filter(None, (duties.max_tokens, WRAP_UP_TOKENS if ctx.wrapping_up else None)), default=None)
+        if most is not None and (ask.max_tokens is None or ask.max_tokens > most):
+            ctx.max_tokens = most
+            edits.append(field_edit(ctx.body, ask, "max_tokens", str(most).encode()))
+            edits += lowered_thinking(ctx.body, ask, most)
+        return edits
+
+    def _notify(self, ctx: RequestContext, node: AgentNode, texts: list[str]) -> None:
+        """Put the agent's earlier notices in again, and the new ones at the end."""
+        assert ctx.ask is not None
+        span = ctx.ask.spans["messages"]
+        _, kept = place(ctx.body, span, node.notices)
+        form = "system" if self.takes_entries(ctx) else "text"
+        new = say(ctx.body, span, texts[: NOTICES_MAX - len(kept)], form) if texts and ctx.began else []
+        if new:
+            node.to_say.clear()
+        notices = (*kept, *new)
+        if ctx.began and ctx.side is None:
+            node.notices = notices
+        ctx.notices = len(notices)
+        if form == "text":  # said on another model
+            notices = tuple(msgspec.structs.replace(notice, form="text") for notice in notices)
+        edits, _ = place(ctx.body, span, notices)
+        self._splice(ctx, ctx.ask, edits)
+
+    def _splice(self, ctx: RequestContext, ask: Ask, edits: list[Edit]) -> None:
         if edits:
             ctx.body = splice(ctx.body, edits)
             ctx.ask = msgspec.structs.replace(ask, spans=members(ctx.body))
-
-    def _edits(self, ctx: RequestContext, ask: Ask) -> list[Edit]:
-        """What must change in the body wherever it goes: denials restored, obligations met. The model is forward's."""
-        edits = _restored(ctx.body, ask)
-        ctx.restored_denials = len(edits)
-        stripped: set[str] = set()
-        assert ctx.decision is not None
-        for obligation in ctx.decision.obligations:
-            _meet(ctx, ask, obligation, stripped)
-        tools = without_tools(ctx.body, ask, frozenset(stripped))
-        if tools is not None:
-            edits.append(tools)
-        if ctx.max_tokens is not None:
-            edits.append(field_edit(ctx.body, ask, "max_tokens", str(ctx.max_tokens).encode()))
-        return edits
-
-
-def _meet(ctx: RequestContext, ask: Ask, obligation: Obligation, stripped: set[str]) -> None:
-    """Take an obligation over; raises `Refused(POLICY_FAILED)` when its value is not one that can be met."""
-    value: Any = obligation.value
-    match obligation.kind:
-        case "strip_tools" if _are_texts(value):
-            stripped.update(value)
-        case "set_model" if isinstance(value, str) and value:
-            ctx.model = value
-        case "clamp_max_tokens" if type(value) is int and value >= 1:
-            ctx.max_tokens = value if ask.max_tokens is None or ask.max_tokens > value else None
-        case "log_full":
-            pass
-        case kind:
-            message = f"engine/obligation: a rule asks for '{kind}' with a value that cannot be met; tell the operator"
-            raise Refused(Reason.POLICY_FAILED, message)
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in cast("list[object]", value))
-
-
-def _session_id(ctx: RequestContext, ask: Ask) -> str:
-    assert ctx.principal is not None
-    claimed = _claim(ctx.headers, SESSION_HEADERS)
-    return claimed or inferred_session(ctx.principal.user, first_words(messages_of(ctx.body, ask)))
-
-
-def _new_session(ctx: RequestContext, ask: Ask) -> SessionNode:
-    assert ctx.principal is not None
-    return SessionNode(
-        _session_id(ctx, ask),
-        ctx.principal.credential,
-        ctx.principal.user,
-        ctx.client_name,
-        inferred=first_of(ctx.headers, SESSION_HEADERS) is None,
-    )
-
-
-def _nobody(ctx: RequestContext) -> AgentNode:
-    """An agent that stands in no tree, for questions that bring none to life."""
-    assert ctx.principal is not None
-    session = SessionNode("none", ctx.principal.credential, ctx.principal.user, ctx.client_name, inferred=True)
-    now = ctx.received_unix_ms
-    session.first_seen_ms = now
-    return AgentNode(session, MAIN_AGENT, None, 0, now, now)
-
-
-def _recognise(node: AgentNode, ctx: RequestContext, ask: Ask) -> None:
-    """What a new agent is, as far as its request, the spawn that asked for it, or its session's main agent tells."""
-    node.workspace = find_workspace(ctx.body, ask.spans)
-    if node.id == MAIN_AGENT:
-        node.admitted = True
-        return
-    spawn = node.session.claim(first_words(messages_of(ctx.body, ask)))
-    if spawn is not None:
-        node.agent_type = spawn.agent_type
-    main = node.session.agents.get(MAIN_AGENT)
-    if node.workspace is None and main is not None:
-        node.workspace = main.workspace
-
-
-def _lineage(ctx: RequestContext, node: AgentNode) -> Lineage:
-    return Lineage(
-        session=node.session.id,
-        agent=node.id,
-        run=_claim(ctx.headers, (RUN_HEADER,)),
-        parent=node.parent,
-        depth=node.depth,
-        agent_type=node.agent_type,
-        client=Client(ctx.client_name, ctx.client_version),
-        inferred=node.session.inferred,
-        workspace=node.workspace,
-    )
 
 
 def _denied(decision: Decision) -> Refused:
     failed = any(reason.rule.startswith("engine/") for reason in decision.reasons)
     return Refused(Reason.POLICY_FAILED if failed else Reason.POLICY_DENIED, decision.message)
-
-
-def _claim(headers: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    value = first_of(headers, names)
-    if value is not None and (len(value) > HEADER_VALUE_CHARS_MAX or not value.isprintable() or "/" in value):
-        message = f"header {names[0]} must be at most {HEADER_VALUE_CHARS_MAX} printable characters without '/'"
-        raise Refused(Reason.BODY_MALFORMED, message)
-    return value
-
-
-def _restored(body: bytes, ask: Ask) -> list[Edit]:
-    """Edits that put denied calls of the history back to what the model had asked for."""
-    if "messages" not in ask.spans or not needs_restoring(body):
-        return []
-    offset, _ = ask.spans["messages"]
-    messages = messages_of(body, ask)
-    spans = elements(messages, "messages")
-    restored = restore([messages[start:end] for start, end in spans])
-    return [
-        (offset + start, offset + end, message)
-        for (start, end), message in zip(spans, restored, strict=True)
-        if message is not None
-    ]

@@ -63,6 +63,8 @@ class RequestContext:
     client_name: str = ""
     client_version: str = ""
     tag: str | None = None
+    source: Literal["request", "hook", "api"] = "request"
+    """What is decided: what passes through, what a client's hook tells, or what another harness asks."""
 
     principal: Principal | None = None
     asked: Asked = IN_BODY
@@ -80,9 +82,17 @@ class RequestContext:
     agent: AgentNode | None = None
     began: bool = False
     """The agent counts this request as in flight."""
+    side: str | None = None
+    """What the client asks beside its agents' work (`title`, `web_search`, ...); None: an agent's own request."""
     streaks: Streaks | None = None
     decision: Decision | None = None
     restored_denials: int = 0
+    notices: int = 0
+    """Notices that stand in the body."""
+    wrapping_up: bool = False
+    """The last request of an agent whose fuse has blown: it may sum up, and call no tool."""
+    closing: str | None = None
+    """The agent's turn ends with these words instead of an answer."""
 
     route: Route | None = None
     places: Mapping[str, Place] = field(default_factory=dict[str, Place])

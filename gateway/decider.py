@@ -3,16 +3,18 @@
 What a decision leads to is not here: `pipeline.py` for requests, `toolcalls.py` for tool calls.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.context import RequestContext
 from gateway.core.decision import Action, Decision, Meters, Query, Spawn, Time, denied
 from gateway.core.lineage import AgentNode
-from gateway.ports import AuditSink, Clock, Ledger, PolicyEngine, Telemetry
+from gateway.ports import Clock, DecisionSink, Ledger, PolicyEngine, Telemetry
 
 LIMITS = "limits"
 """Carried out by whoever holds the request to the limits of its decision."""
+_COUNTED_BEFORE = frozenset({"agents", "active_agents", "agents_per_minute"})
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -22,7 +24,7 @@ class Decider:
 
     engine: PolicyEngine
     ledger: Ledger
-    audit: AuditSink
+    sinks: Sequence[DecisionSink]
     telemetry: Telemetry
     clock: Clock
 
@@ -36,7 +38,7 @@ class Decider:
         seconds = self.clock.monotonic() - started
         ctx.policy_seconds += seconds
         self.telemetry.decided(query, decision, seconds)
-        self.audit.decision(ctx, query, decision, decision_id=decision_id)
+        self._write(ctx, query, decision, decision_id)
         return decision
 
     async def look(self, ctx: RequestContext, action: Action) -> Decision:
@@ -47,7 +49,11 @@ class Decider:
         """A decision that was made without the engine leaves the same evidence."""
         query = self._query(ctx, action)
         self.telemetry.decided(query, decision, 0.0)
-        self.audit.decision(ctx, query, decision, decision_id=decision_id)
+        self._write(ctx, query, decision, decision_id)
+
+    def _write(self, ctx: RequestContext, query: Query, decision: Decision, decision_id: str) -> None:
+        for sink in self.sinks:
+            sink.decision(ctx, query, decision, decision_id=decision_id)
 
     def _query(self, ctx: RequestContext, action: Action) -> Query:
         assert ctx.principal is not None and ctx.lineage is not None and ctx.agent is not None
@@ -63,17 +69,21 @@ class Decider:
         principal = ctx.principal
         assert principal is not None
         now = self.clock.unix_ms()
-        session = node.session.meters(now)
+        session, person = node.session.meters(now), node.session.person.meters(now)
+        run = None if node.run is None else node.run.meters(now)
         if isinstance(action, Spawn) and action.via == "first_request":
             # Counted before the question, so that others see it; the question is about one more than there are.
-            session["agents"] -= 1
-            session["active_agents"] -= 1
+            for counted in (session, person, run or {}):
+                for meter in _COUNTED_BEFORE.intersection(counted):
+                    counted[meter] -= 1
         meters: Meters = {
             "agent": node.meters(now),
             "session": session,
-            "user": {"cost": self.ledger.spent(f"user:{principal.user}")},
+            "user": {**person, "cost": self.ledger.spent(f"user:{principal.user}")},
             "org": {"cost": self.ledger.spent("org")},
         }
+        if run is not None:
+            meters["run"] = run
         if principal.team is not None:
             meters["team"] = {"cost": self.ledger.spent(f"team:{principal.team}")}
         return meters

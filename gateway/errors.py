@@ -37,6 +37,12 @@ class Reason(StrEnum):
     RATE_LIMITED = "rate_limited"
     """A limit on how many at once, or within a short time: the same request is welcome again soon."""
     FUSE_BLOWN = "fuse_blown"
+    SESSION_TAKEN = "session_taken"
+    """The session id was first used by another credential."""
+    STOPPED = "stopped"
+    """A named person stopped the agent, its session, user or team, or everything."""
+    HELD = "held"
+    """As stopped, but only for a while: the same request is welcome again."""
 
     OVERLOADED = "overloaded"
     STORE_UNAVAILABLE = "store_unavailable"

@@ -102,6 +102,12 @@ class Forwarding:
             known = self._places[key] = (route, {each: self._place(ctx, each) for each in route.upstreams})
         ctx.places = known[1]
 
+    def takes(self, feature: str, ctx: RequestContext) -> bool:
+        """Has every upstream that the model may go to this feature for it?"""
+        assert ctx.principal is not None
+        route = select_route(self.routes, ctx.model, ctx.principal)
+        return route is not None and all(self.targets[each].support.has(feature, ctx.model) for each in route.upstreams)
+
     async def forward(self, ctx: RequestContext, hold_again: HoldAgain, *, carry: Carry) -> UpstreamAnswer:
         """The first answer that stands: a success, or an error that another upstream would give as well.
 

@@ -1,11 +1,13 @@
 """THE request path: admit, reserve, forward, relay, settle. Read `serve` aloud.
 
+While it runs a person may stop or hold it (`controlboard.py`): then nothing more is sent or passed on.
+
 Each step is one object: `admission.py`, `accounting.py`, `forwarding.py`, `web/relay.py`. Knows the world only through
 `ports.py`; HTTP towards the client is `web/`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -13,7 +15,10 @@ from typing import TypeVar
 from gateway.accounting import Accounting
 from gateway.admission import Admission
 from gateway.context import RequestContext
+from gateway.controlboard import ControlBoard
+from gateway.core.closing import closing_message
 from gateway.core.lineage import AgentNode
+from gateway.core.nearing import nearing
 from gateway.core.prices import ModelRow
 from gateway.core.routing import select_route
 from gateway.errors import GatewayError, Reason
@@ -25,6 +30,23 @@ T = TypeVar("T")
 Relay = Callable[[RequestContext, UpstreamAnswer], Awaitable[T]]
 Left = Callable[[RequestContext, "asyncio.Task[UpstreamAnswer]"], None]
 """Takes over an attempt whose client left before it was answered: sets `drain` of the context."""
+
+
+class Written:
+    """An answer of our own, in the shape of the Claude API's."""
+
+    status = 200
+
+    def __init__(self, body: bytes, *, stream: bool) -> None:
+        self._body = body
+        self.headers = (("content-type", "text/event-stream" if stream else "application/json"),)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """All of it."""
+        yield self._body
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +63,7 @@ class Pipeline:
     """Takes every model request from its body to its settled cost."""
 
     admission: Admission
+    controls: ControlBoard
     accounting: Accounting
     forwarding: Forwarding
     records: Records
@@ -57,10 +80,15 @@ class Pipeline:
             return self.tasks.finish("send", attempt, partial(left, ctx))
 
         try:
-            await self.admission.admit(ctx)
-            self.forwarding.plan(ctx)
-            await self.accounting.reserve(ctx)
-            return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again, carry=carry))
+            with self.controls.flight(ctx):
+                await self.admission.admit(ctx)
+                if ctx.closing is not None:
+                    return await relay(ctx, _close(ctx, ctx.closing))
+                self.forwarding.plan(ctx)
+                await self.accounting.reserve(ctx)
+                _warn(ctx)
+                await self.controls.require_still_free(ctx)
+                return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again, carry=carry))
         except BaseException as error:
             note_failure(ctx, error)
             raise
@@ -70,9 +98,10 @@ class Pipeline:
     async def serve_free(self, ctx: RequestContext, relay: Relay[T]) -> T:
         """A request that costs nothing (count_tokens): decided and forwarded, neither held nor counted."""
         try:
-            await self.admission.admit_uncounted(ctx)
-            self.forwarding.plan(ctx)
-            return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again, carry=_here))
+            with self.controls.flight(ctx):
+                await self.admission.admit_uncounted(ctx)
+                self.forwarding.plan(ctx)
+                return await relay(ctx, await self.forwarding.forward(ctx, self.accounting.hold_again, carry=_here))
         except BaseException as error:
             note_failure(ctx, error)
             raise
@@ -106,13 +135,21 @@ class Pipeline:
             self._count(ctx, ctx.agent)
 
     def _count(self, ctx: RequestContext, node: AgentNode) -> None:
+        """A side request leaves what its agent owes, and how long its prompt is, as they were."""
         tokens = ctx.usage.tokens if ctx.usage is not None else None
+        now = self.clock.unix_ms()
         for used in node.counters:
             used.cost_nanousd += ctx.cost_nanousd
+            used.stream_ms += now - ctx.received_unix_ms if ctx.dispatched else 0
             if tokens is not None:
                 used.output_tokens += tokens.output
                 used.total_tokens += tokens.total
-        node.end(self.clock.unix_ms(), owes_tool_result=any(call.allowed for call in ctx.tool_calls))
+        owes = any(call.allowed for call in ctx.tool_calls)
+        if ctx.side is not None:
+            owes = node.owes_tool_result
+        elif tokens is not None and tokens.prompt:
+            node.measure_prompt(tokens.prompt)
+        node.end(now, owes_tool_result=owes)
         self.records.agents.save_agent(node.record())
 
     def begin(self) -> None:
@@ -125,6 +162,22 @@ class Pipeline:
         ctx.reason = ctx.reason or Reason.COMPLETED
         self.records.audit.request(ctx)
         self.records.telemetry.request_ended(ctx)
+
+
+def _close(ctx: RequestContext, text: str) -> UpstreamAnswer:
+    """The answer that ends the turn with these words; nobody is asked for it."""
+    assert ctx.ask is not None
+    stream = ctx.ask.stream
+    ctx.shape, ctx.status = "anthropic", 200
+    return Written(closing_message(ctx.id, ctx.ask.model, text, stream=stream), stream=stream)
+
+
+def _warn(ctx: RequestContext) -> None:
+    """The agent is told in its next request when money for its own work runs low."""
+    assert ctx.agent is not None
+    for text in nearing(ctx.limits):
+        if text not in ctx.agent.to_say:
+            ctx.agent.to_say.append(text)
 
 
 def _here(attempt: Attempting) -> Attempting:

@@ -5,7 +5,7 @@ Adapters live in `upstreams/ policy/ identity/ stores/ telemetry/`; tests pass f
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -14,7 +14,7 @@ from gateway.core.budgets import Expired, Hold, LimitView
 from gateway.core.decision import Decision, Principal, Query, ScriptProfile, ToolClass, ToolFacts
 from gateway.core.fuse import FuseRecord
 from gateway.core.limits import Amounts, LimitRow, Series
-from gateway.core.lineage import AgentRecord
+from gateway.core.lineage import AgentRecord, Claimed
 from gateway.core.shapes import Operation, Shape
 from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
 
@@ -145,16 +145,63 @@ class LimitStore(Protocol):
         ...
 
 
-class FuseStore(Protocol):
-    """Remembers blown and replaced fuses across restarts."""
+RecordKind = Literal["fuse", "control", "approval", "script"]
+RecordChange = Callable[[bytes | None], bytes | None]
+"""From the record as it stands to what it shall be; None: there is none. What it raises passes on."""
 
-    def save_fuse(self, record: FuseRecord) -> None: ...
+
+class SharedRecord(NamedTuple):
+    """One small record; `text` None: it was removed."""
+
+    kind: RecordKind
+    id: str
+    text: bytes | None
+
+
+class SharedRecords(Protocol):
+    """Small records that survive restarts and that every gateway on one store knows within a second."""
+
+    def save_record(self, kind: RecordKind, id: str, text: bytes) -> None:
+        """Write it soon, as the latest. Never waits, never fails."""
+        ...
+
+    async def change_record(self, kind: RecordKind, id: str, change: RecordChange) -> bytes | None:
+        """Replace it by what `change` makes of it, against every other gateway; durable when it returns.
+
+        Raises `Refused(STORE_UNAVAILABLE)`, and what `change` raises.
+        """
+        ...
+
+    async def load_records(self) -> list[SharedRecord]:
+        """All of them. Raises `Refused(STORE_UNAVAILABLE)`."""
+        ...
+
+    async def changed_records(self) -> list[SharedRecord]:
+        """Those that another gateway has written since the last call (or since `load_records`), in order."""
+        ...
 
 
 class LineageStore(Protocol):
-    """Remembers agents and their meters across restarts."""
+    """Remembers sessions and agents: across restarts, and across the gateways of one store."""
 
-    def save_agent(self, record: AgentRecord) -> None: ...
+    async def claim_agent(self, record: AgentRecord) -> Claimed:
+        """Tell what is known of a session and agent that this process has not seen; if nobody has, they are new.
+
+        Two gateways that claim at once get one order. Raises `Refused(STORE_UNAVAILABLE)`.
+        """
+        ...
+
+    def release_agent(self, session: str, agent: str) -> None:
+        """Its spawn was denied: it does not count any more. Soon; never waits, never fails."""
+        ...
+
+    def save_agent(self, record: AgentRecord) -> None:
+        """Write what this process counted of an agent soon. Never waits, never fails."""
+        ...
+
+    async def used_elsewhere(self, sessions: Sequence[str]) -> list[AgentRecord]:
+        """What other gateways counted of the agents of these sessions; several records of an agent are added up."""
+        ...
 
 
 class StoredCredential(Protocol):
@@ -176,7 +223,7 @@ class StoredCredential(Protocol):
     def tags(self) -> Mapping[str, str]: ...
 
 
-class Store(Ledger, LimitStore, FuseStore, LineageStore, Protocol):
+class Store(Ledger, LimitStore, SharedRecords, LineageStore, Protocol):
     """Everything that outlives a process, in one place."""
 
     @property
@@ -202,7 +249,6 @@ class Store(Ledger, LimitStore, FuseStore, LineageStore, Protocol):
         """Settle what is overdue at the held amount, and whatever else is done about once a second."""
         ...
 
-    async def load_fuses(self) -> list[FuseRecord]: ...
     async def load_agents(self, since_ms: int) -> list[AgentRecord]: ...
     async def load_credentials(self) -> Sequence[StoredCredential]: ...
     async def credentials_version(self) -> object: ...
@@ -252,6 +298,12 @@ class Upstream(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class DecisionSink(Protocol):
+    """Told of every decision. Never raises, never waits."""
+
+    def decision(self, ctx: RequestContext, query: Query, decision: Decision, *, decision_id: str) -> None: ...
 
 
 class AuditSink(Protocol):

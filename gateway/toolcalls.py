@@ -1,24 +1,43 @@
-"""What becomes of a tool call that the gate holds: its queries, its fuse, its record. Bytes are the gate's business."""
+"""What becomes of a tool call that the gate holds: its queries, its fuse, its approval, its record.
 
-from dataclasses import dataclass
-from hashlib import sha256
-from typing import Any
+Bytes are the gate's business.
+"""
 
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.approvalboard import NOTHING_MORE, Shown
+from gateway.boards import Boards
 from gateway.context import RequestContext, ToolCallOutcome
 from gateway.core import fuse
-from gateway.core.decision import Action, Decision, Run, Spawn, ToolCall, denied
+from gateway.core.approvals import is_approved, unconditional
+from gateway.core.decision import Action, Decision, Spawn, ToolCall, denied
 from gateway.core.denial import Denial
 from gateway.core.gate import HeldCall
-from gateway.core.lineage import PROMPT_CHARS, PendingSpawn
+from gateway.core.lineage import PendingMessage, PendingRun, PendingSpawn
+from gateway.core.questions import (
+    SPAWNING_TOOLS,
+    WORKFLOW_TOOL,
+    flag_of,
+    run_of,
+    script_of,
+    spawn_of,
+    text_of,
+    text_sha256,
+)
+from gateway.core.seencalls import SeenCalls, seen_call
 from gateway.decider import Decider
-from gateway.fuseboard import FuseBoard
 from gateway.ports import ScriptProfiler, ToolClassifier, ToolDescriber
 
-SPAWNING_TOOLS = frozenset({"Agent", "Task"})
-"""Claude Code's tools that start an agent; `Task` is the older name."""
-WORKFLOW_TOOL = "Workflow"
-CARRIED_OUT = frozenset({"log_full"})
-"""Obligations that can be met for a tool call."""
+MESSAGE_TOOL = "SendMessage"
+"""Wakes an agent that was there before."""
+CARRIED_OUT = frozenset({"require_approval", "log_full"})
+"""Obligations that can be met for a tool call, and for the run that it would start."""
+SPAWN_CARRIED_OUT = CARRIED_OUT | {"set_model"}
+"""The agent's first request asks again, and is routed then."""
+
+Approval = Literal["asked", "remembered", "given"]
+"""Where a call needs a person's: somebody is asked and waited for; only one of before counts; this call has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +45,21 @@ class ToolCalls:
     """Decides held tool calls."""
 
     decider: Decider
-    fuses: FuseBoard
+    boards: Boards
     classify: ToolClassifier
     describe: ToolDescriber
     profile: ScriptProfiler
+    seen: SeenCalls = field(default_factory=SeenCalls)
+    """What was decided of the latest calls."""
+    approval: Approval = "asked"
 
     async def decide(self, ctx: RequestContext, call: HeldCall) -> Denial | None:
-        """None: the call may reach the client. Otherwise how to deny it. Counts and records it either way."""
+        """None: the call may reach the client. Otherwise how to deny it. Counts and records it either way.
+
+        Raises `Refused(STOPPED)`: the agent was stopped, nothing more may reach the client.
+        """
         assert ctx.agent is not None
+        await self.boards.controls.clear(ctx)
         decision_id = f"{ctx.id}.{len(ctx.tool_calls) + 1}"
         for used in ctx.agent.counters:
             used.tool_calls += 1
@@ -43,6 +69,11 @@ class ToolCalls:
             self.decider.record(ctx, action, decision, decision_id=decision_id)
         else:
             decision = await self._ask(ctx, action, decision_id)
+            blown = self._blown(ctx) if decision.allow else None
+            if blown is not None:  # while a person or the engine took their time
+                decision = blown
+                self.decider.record(ctx, action, decision, decision_id=decision_id)
+        await self.boards.controls.clear(ctx)
         ctx.tool_calls.append(
             ToolCallOutcome(
                 tool=call.name,
@@ -53,12 +84,13 @@ class ToolCalls:
                 message=decision.message,
             )
         )
+        seen = seen_call(call.name, call.input, allowed=decision.allow, message=decision.message, decision=decision_id)
+        self.seen.remember(ctx.agent.session.id, call.id, seen)
         if not decision.allow:
             for used in ctx.agent.counters:
                 used.denials += 1
             return Denial(reason=decision.message, decision=decision_id)
-        if call.name in SPAWNING_TOOLS:
-            ctx.agent.session.expect(_pending(action.input))
+        self._expect(ctx, action, approved=is_approved(decision))
         return None
 
     def _action(self, ctx: RequestContext, call: HeldCall) -> ToolCall:
@@ -79,56 +111,82 @@ class ToolCalls:
         assert ctx.agent is not None
         if call.input is None:
             return denied("gate/unreadable", f"the call of {call.name} cannot be decided: {call.problem}")
-        blown = self.fuses.check(ctx.agent, ctx.streaks.extended(call.name, call.input) if ctx.streaks else None)
+        if ctx.wrapping_up:
+            return denied("fuse/wrap_up", "this agent's last request is for its summary; it may call no more tools")
+        if ctx.streaks is not None:
+            ctx.streaks = ctx.streaks.extended(call.name, call.input)
+        return self._blown(ctx)
+
+    def _blown(self, ctx: RequestContext) -> Decision | None:
+        assert ctx.agent is not None
+        blown = self.boards.fuses.check(ctx.agent, ctx.streaks)
         return None if blown is None else denied(f"fuse/{blown.meter}", fuse.message(blown))
 
     async def _ask(self, ctx: RequestContext, action: ToolCall, decision_id: str) -> Decision:
         """The tool call's own query, then the one about what it would start; the first denial counts."""
         decision = await self._decide(ctx, action, decision_id)
+        assert ctx.agent is not None
         if decision.allow and action.tool in SPAWNING_TOOLS:
-            return await self._decide(ctx, _spawn(action.input), decision_id)
+            is_scripted = ctx.agent.run is not None
+            spawn = spawn_of(action.input, parent_type=ctx.agent.own_type, workflow=is_scripted)
+            return await self._decide(ctx, spawn, decision_id, shown=Shown(text_of(action.input, "prompt")))
         if decision.allow and action.tool == WORKFLOW_TOOL:
-            return await self._decide(ctx, self._run(action.input), decision_id)
+            script = script_of(action.input)
+            profile = None if script is None else self.profile(script)
+            registered = None if script is None else self.boards.approvals.registered(text_sha256(script))
+            run = run_of(action.input, script, profile, registered)
+            return await self._decide(ctx, run, decision_id, shown=Shown(script, action.input.get("args")))
         return decision
 
-    async def _decide(self, ctx: RequestContext, action: Action, decision_id: str) -> Decision:
-        return await self.decider.decide(ctx, action, decision_id=decision_id, carried_out=CARRIED_OUT)
+    async def _decide(
+        self,
+        ctx: RequestContext,
+        action: Action,
+        decision_id: str,
+        *,
+        shown: Shown = NOTHING_MORE,
+    ) -> Decision:
+        carried_out = SPAWN_CARRIED_OUT if isinstance(action, Spawn) else CARRIED_OUT
+        asked_of = self.decider.engine.revision
+        decision = await self.decider.decide(ctx, action, decision_id=decision_id, carried_out=carried_out)
+        approvals = self.boards.approvals
+        if self.approval == "remembered":
+            return await approvals.remembered(ctx, action, decision, decision_id=decision_id)
+        if self.approval == "given":
+            return unconditional(decision)
+        decision = await approvals.approved(ctx, action, decision, decision_id=decision_id, shown=shown)
+        if decision.allow and self.decider.engine.revision != asked_of:
+            again = await self.decider.decide(ctx, action, decision_id=decision_id, carried_out=carried_out)
+            return decision if again.allow else again
+        return decision
 
-    def _run(self, tool_input: dict[str, Any]) -> Run:
-        """The client takes `scriptPath` before `script` before `name`; only a script in the call can be read."""
-        script = tool_input.get("script")
-        opaque = not isinstance(script, str) or "scriptPath" in tool_input
-        args = tool_input.get("args")
-        return Run(
-            name=_text(tool_input, "name"),
-            script_sha256=None if opaque else sha256(str(script).encode()).hexdigest(),
-            profile=None if opaque else self.profile(str(script)),
-            args_bytes=0 if args is None else len(str(args).encode()),
-            source="claude-code",
-            resume_of=_text(tool_input, "resumeFromRunId"),
-            opaque=opaque,
-        )
-
-
-def _spawn(tool_input: dict[str, Any]) -> Spawn:
-    prompt = _text(tool_input, "prompt")
-    background = tool_input.get("run_in_background")
-    return Spawn(
-        via="tool_use",
-        agent_type=_text(tool_input, "subagent_type"),
-        model=_text(tool_input, "model"),
-        prompt_bytes=len(prompt.encode()) if prompt is not None else None,
-        label=_text(tool_input, "description"),
-        isolation=_text(tool_input, "isolation"),
-        background=background if isinstance(background, bool) else None,
-    )
-
-
-def _pending(tool_input: dict[str, Any]) -> PendingSpawn:
-    prompt = _text(tool_input, "prompt") or ""
-    return PendingSpawn(agent_type=_text(tool_input, "subagent_type"), prompt=prompt[:PROMPT_CHARS])
-
-
-def _text(tool_input: dict[str, Any], name: str) -> str | None:
-    value = tool_input.get(name)
-    return value if isinstance(value, str) else None
+    def _expect(self, ctx: RequestContext, action: ToolCall, *, approved: bool) -> None:
+        """What the call that goes to the client now will bring to life."""
+        node, tool_input = ctx.agent, action.input
+        assert node is not None
+        node.touch(action.facts, action.tool_class)
+        if action.tool in SPAWNING_TOOLS:
+            node.session.expect(
+                PendingSpawn(
+                    tool_use_id=action.tool_use_id,
+                    parent=node.id,
+                    agent_type=text_of(tool_input, "subagent_type"),
+                    model=text_of(tool_input, "model"),
+                    prompt=text_of(tool_input, "prompt") or "",
+                    background=flag_of(tool_input, "run_in_background"),
+                    approved=approved,
+                )
+            )
+        elif action.tool == WORKFLOW_TOOL:
+            script = script_of(tool_input)
+            digest = None if script is None else text_sha256(script)
+            name = text_of(tool_input, "name") if script is None else self.profile(script).name
+            node.session.launch(
+                PendingRun(
+                    tool_use_id=action.tool_use_id, script_sha256=digest, script=script, parent=node.id, name=name
+                )
+            )
+        elif action.tool == MESSAGE_TOOL:
+            node.session.wake(
+                PendingMessage(tool_use_id=action.tool_use_id, message=text_of(tool_input, "message") or "")
+            )

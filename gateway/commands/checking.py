@@ -9,9 +9,8 @@ from gateway.commands.output import EXIT_DONE, EXIT_FAILED, plain, print_json, p
 from gateway.config import Config, ConfigInvalid, Policy, Problem, Route, UpstreamConfig, load_config
 from gateway.config.backends import BACKENDS, Backend
 from gateway.core.budgets import limit_text
-from gateway.errors import GatewayError
 from gateway.policy.bundle import load_bundle
-from gateway.policy.loadcheck import check_policies
+from gateway.policy.probe import policy_problems
 from gateway.policy.settings import merge_settings
 
 
@@ -27,7 +26,7 @@ def check(path: Path, environ: Mapping[str, str], *, as_json: bool) -> int:
     except ConfigInvalid as invalid:
         problems += invalid.problems
         policy = invalid.policy
-    if policy is not None and policy.folder.is_dir():
+    if policy is not None and (policy.bundle is not None or policy.folder.is_dir()):
         problems += _policy_problems(policy)
     warnings = config.warnings if config is not None else ()
     if as_json:
@@ -66,18 +65,25 @@ def _is_installed(library: str) -> bool:
 
 
 def _policy_problems(policy: Policy) -> list[Problem]:
-    try:
-        found = check_policies(policy.folder, policy.overrides)
-    except GatewayError as error:
-        return [Problem(str(policy.folder), error.message)]
+    from gateway.app import SystemClock  # imported only here: the server is most of the start-up time
+
+    found = policy_problems(policy, SystemClock())
     return [Problem(f"{row.file}:{row.line}" if row.line else row.file, row.message, row.suggestion) for row in found]
 
 
-def _not_enforced(policy: Policy) -> str:
-    settings, _ = merge_settings(load_bundle(policy.folder), policy.overrides)
-    modes: dict[str, str] = settings["modes"]
+def _policies(policy: Policy) -> str:
+    """Which decide, in which mode, and what of them is not enforced as far as that is ours to say."""
+    decides = f", decided by the OPA server at {policy.url}" if policy.engine == "opa" else ""
+    if not policy.push:
+        return f"those of the OPA server at {policy.url}"
+    if policy.bundle is not None:
+        place = policy.bundle.url or f"{policy.bundle.git} at {policy.bundle.ref}"
+        modes: Mapping[str, str] = policy.rules
+    else:
+        place = str(policy.folder)
+        modes = merge_settings(load_bundle(policy.folder), policy.overrides)[0]["modes"]
     rules = sorted(f"{rule} ({mode})" for rule, mode in modes.items() if mode != "enforce")
-    return f"not enforced: {', '.join(rules) or 'none'}"
+    return f"{place}, mode {policy.mode}, not enforced: {', '.join(rules) or 'none'}{decides}"
 
 
 def _summary(config: Config) -> dict[str, str]:
@@ -93,6 +99,7 @@ def _summary(config: Config) -> dict[str, str]:
             ("agent", config.fuses.agent),
             ("session", config.fuses.session),
             ("run", config.fuses.run),
+            ("user", config.fuses.user),
         )
         if limits
     )
@@ -100,7 +107,7 @@ def _summary(config: Config) -> dict[str, str]:
         "listens on": f"{config.listen.host}:{config.listen.port}",
         "metrics on": f"{config.metrics.host}:{config.metrics.port}",
         "store": config.store.url,
-        "policies": f"{config.policy.folder}, mode {config.policy.mode}, {_not_enforced(config.policy)}",
+        "policies": _policies(config.policy),
         "org": f"{config.org.id}, {len(config.org.teams)} teams",
         "credentials": f"{len(config.identity.credentials)} in the configuration",
         "upstreams": "; ".join(f"{row.id} ({row.backend})" for row in config.upstreams),

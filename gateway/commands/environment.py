@@ -59,6 +59,12 @@ def print_environment(wanted: Wanted, *, as_json: bool) -> None:
             print(prefix + line)
 
 
+def plain_variables(mode: str, url: str) -> dict[str, str]:
+    """What a mode sets, without the credential; what it unsets is empty, which the client takes for the same."""
+    set_here = {name: value for name, value in _variables(mode, url).items() if value is not None}
+    return set_here | dict.fromkeys(_unset(mode), "")
+
+
 def _unset(mode: str) -> list[str]:
     others = [switch for other, switch in _SWITCHES.items() if other != mode]
     return ["ANTHROPIC_API_KEY", *others, *_RIVALS.get(mode, ())]

@@ -8,6 +8,7 @@ from rich.tree import Tree
 from gateway.commands.client import GatewayClient, path_part
 from gateway.commands.limits import limit_table
 from gateway.commands.output import amount, moment, plain, print_json, print_rich, table
+from gateway.core.evidence import Evidence
 from gateway.core.pricing import format_usd
 from gateway.core.standing import Standing
 
@@ -31,6 +32,11 @@ class FuseRow(msgspec.Struct):
     at_ms: int
     replaced_by: str | None = None
     replaced_reason: str | None = None
+    baseline: int = 0
+    on_blow: str = "refuse"
+    replacements: int = 0
+    wrapped_up: tuple[str, ...] = ()
+    evidence: Evidence | None = None
 
 
 class Fuses(msgspec.Struct):
@@ -98,6 +104,35 @@ def show_fuses(client: GatewayClient, *, as_json: bool) -> None:
         rest = (amount(row.meter, row.limit), moment(row.at_ms), replaced)
         rows.add_row(*(plain(text) for text in (*texts, *rest)))
     print_rich(rows if answer.fuses else "Every fuse is intact.")
+
+
+def show_fuse(client: GatewayClient, fuse_id: str, *, as_json: bool) -> None:
+    """One fuse with everything that is known of it."""
+    fuse = client.read(f"/fuses/{path_part(fuse_id)}", FuseRow)
+    if as_json:
+        print_json(fuse)
+        return
+    counted, limit = (amount(fuse.meter, value) for value in (fuse.value - fuse.baseline, fuse.limit))
+    lines = [
+        f"{fuse.id}: {fuse.meter} of {fuse.scope} {fuse.holder} is {fuse.state} since {moment(fuse.at_ms)}",
+        f"  counted   {counted} of {limit}; when it blows: {fuse.on_blow}",
+    ]
+    if fuse.replaced_by is not None:
+        lines.append(f"  replaced  {fuse.replacements} times, last by {fuse.replaced_by}: {fuse.replaced_reason}")
+    if fuse.wrapped_up:
+        lines.append(f"  wrap-ups  {len(fuse.wrapped_up)} agents had their last request")
+    if fuse.evidence is not None:
+        lines += _told(fuse.evidence)
+    print_rich(*(plain(line) for line in lines))
+
+
+def _told(evidence: Evidence) -> list[str]:
+    oldest, newest = evidence.messages
+    where = f"messages {oldest} to {newest} from the end of the conversation"
+    returned = [result or "-" for result in evidence.results]
+    calls = zip(evidence.calls, returned, strict=False)
+    pairs = [line for call, result in calls for line in (f"    call    {call}", f"    result  {result}")]
+    return [f"  repeats   {evidence.times} times, in {where}", *pairs]
 
 
 def replace_fuse(client: GatewayClient, fuse_id: str, reason: str, *, as_json: bool) -> None:

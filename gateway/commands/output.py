@@ -25,6 +25,7 @@ EXIT_CODES = """exit codes:
   0  done
   1  failed, or problems were found
   2  wrong usage
+  3  policy replay: something would be decided otherwise
   6  the gateway did not answer
   7  the gateway refused
   130  interrupted

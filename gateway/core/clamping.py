@@ -7,11 +7,15 @@ import msgspec
 from gateway.core.body import Ask
 from gateway.core.limits import METERS, Amounts, Meter
 from gateway.core.prices import Price
-from gateway.core.spans import Malformed, typed
+from gateway.core.spans import Edit, Malformed, members, typed
 from gateway.core.worst import Shape, output_tokens_max
 
 CLAMP_TOKENS_MIN = 1_024
 """An answer shorter than this is cut off before it is of use, so that a refusal serves the client better."""
+
+
+THINKING_TOKENS_MIN = 1_024
+"""Smallest budget for thinking that the API takes."""
 
 
 class _Thinking(msgspec.Struct):
@@ -29,6 +33,17 @@ def thinking_budget(ask: Ask, body: bytes) -> int:
     except Malformed:
         return 0
     return max(0, thinking.budget_tokens) if thinking is not None and thinking.type == "enabled" else 0
+
+
+def lowered_thinking(body: bytes, ask: Ask, max_tokens: int) -> list[Edit]:
+    """Edits that leave thinking half of a lowered `max_tokens`, or none when that is less than the API takes."""
+    if thinking_budget(ask, body) < max_tokens:
+        return []
+    start, end = ask.spans["thinking"]
+    if max_tokens // 2 < THINKING_TOKENS_MIN:
+        return [(start, end, b'{"type":"disabled"}')]
+    budget = members(body[start:end])["budget_tokens"]
+    return [(start + budget[0], start + budget[1], str(max_tokens // 2).encode())]
 
 
 def clamp_floor(ask: Ask, body: bytes) -> int:

@@ -78,10 +78,15 @@ class Spawn(msgspec.Struct, frozen=True, tag_field="kind", tag="spawn"):
     agent_type: str | None = None
     model: str | None = None
     prompt_bytes: int | None = None
+    prompt_sha256: str | None = None
     label: str | None = None
     phase: str | None = None
     isolation: str | None = None
     background: bool | None = None
+    parent_type: str | None = None
+    """Type of the agent that asks: `main`, or None when it is not known."""
+    workflow: bool = False
+    """The agent belongs to the run of a workflow script."""
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -127,6 +132,45 @@ class ToolCall(msgspec.Struct, frozen=True, tag_field="kind", tag="tool_call"):
     facts: ToolFacts = ToolFacts()
 
 
+class PlannedPhase(msgspec.Struct, frozen=True):
+    """A phase as the `meta` of a script announces it."""
+
+    title: str
+    detail: str | None = None
+    model: str | None = None
+
+
+class CallSite(msgspec.Struct, frozen=True):
+    """One `agent(...)` of a script and its options. None: not given; what cannot be known statically is `\ufffd`."""
+
+    line: int
+    label: str | None = None
+    phase: str | None = None
+    model: str | None = None
+    agent_type: str | None = None
+    isolation: str | None = None
+    effort: str | None = None
+    schema: bool = False
+    """The answer must have a given form."""
+    more: bool = False
+    """Options may be given that cannot be seen."""
+
+
+class Width(msgspec.Struct, frozen=True):
+    """How much one `parallel` or `pipeline` has side by side; None: cannot be seen."""
+
+    line: int
+    call: str
+    width: int | None
+
+
+class Unbounded(msgspec.Struct, frozen=True):
+    """A place that starts agents and shows no bound: `while`, `for-of`, `map`, `recursion`, `unseen`, ..."""
+
+    line: int
+    what: str
+
+
 class ScriptProfile(msgspec.Struct, frozen=True):
     """Static facts of a workflow script, which was parsed and never run."""
 
@@ -144,6 +188,21 @@ class ScriptProfile(msgspec.Struct, frozen=True):
     isolations: tuple[str, ...] = ()
     nested_workflows: int = 0
     problems: tuple[str, ...] = ()
+    efforts: tuple[str, ...] = ()
+    planned: tuple[PlannedPhase, ...] = ()
+    """The phases once more, with all that is said of them."""
+    sites: tuple[CallSite, ...] = ()
+    """The first of the call sites."""
+    widths: tuple[Width, ...] = ()
+    unbounded: tuple[Unbounded, ...] = ()
+
+
+class Registration(msgspec.Struct, frozen=True):
+    """A script that a named person approved for good."""
+
+    name: str | None
+    by: str
+    at_ms: int
 
 
 class Run(msgspec.Struct, frozen=True, tag_field="kind", tag="run"):
@@ -157,6 +216,8 @@ class Run(msgspec.Struct, frozen=True, tag_field="kind", tag="run"):
     source: Literal["runtime", "claude-code"]
     resume_of: str | None = None
     opaque: bool = False
+    registered: Registration | None = None
+    """The registry's entry for this hash."""
 
 
 Action = Infer | Spawn | ToolCall | Run
@@ -171,7 +232,7 @@ class Time(msgspec.Struct, frozen=True):
 
 
 Meters = dict[str, dict[str, int]]
-"""Last known meters by `agent`, `session`, `user`, `team`, `org`; cost in nano-dollars under `cost`."""
+"""Last known meters by `agent`, `session`, `run`, `user`, `team`, `org`; cost in nano-dollars under `cost`."""
 
 
 class Query(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from gateway.contract import DENIED_TOOL
+from gateway.core.parts import elements_at
 from gateway.core.spans import Edit, Span, elements, members, splice
 from gateway.errors import GatewayError
 
@@ -185,3 +186,12 @@ def _string(message: bytes, block: dict[str, Span], name: str) -> str:
 
 def _sentence(reason: str) -> str:
     return reason if reason.endswith((".", "!", "?")) else f"{reason}."
+
+
+def restoring_edits(body: bytes, span: Span) -> list[Edit]:
+    """Edits that put denied calls of the messages at `span` back to what the model had asked for."""
+    if not needs_restoring(body):
+        return []
+    spans = elements_at(body, span, "messages")
+    restored = restore([body[slice(*each)] for each in spans])
+    return [(*each, message) for each, message in zip(spans, restored, strict=True) if message is not None]

@@ -54,6 +54,10 @@ class Authenticator:
         """Everybody who is known now."""
         return tuple(principal for _, principal in self._known.values())
 
+    def accepts(self, credential: str) -> bool:
+        """May a credential of this id still connect?"""
+        return any(principal.credential == credential for _, principal in self._known.values())
+
     @property
     def teams(self) -> Mapping[str, str]:
         """User to team, as the configuration says; a credential may name another team."""

@@ -1,6 +1,6 @@
 """The operator paths that show limits: as they stand, and what a next request meets. The reasoning is `core/`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,11 +11,12 @@ from gateway.contract import ADMIN_PREFIX, HEADER_VALUE_CHARS_MAX
 from gateway.core.budgets import LimitView
 from gateway.core.decision import Principal
 from gateway.core.explain import Explanation, sentence
-from gateway.core.fuse import FuseBox, FuseReading, FuseRecord, Scope
+from gateway.core.fuse import FuseBox, FuseReading, FuseRecord, Scope, strictest
 from gateway.core.lineage import Tree
 from gateway.core.standing import Standing, by_bite, listed, tell
 from gateway.core.subject import Asked, Contradiction, Known, Subject, asked_about, identify
 from gateway.errors import GatewayError, Reason
+from gateway.fuseboard import holders_of, meters_of
 from gateway.ports import Clock, Ledger
 
 REPEATED = frozenset({"group", "tag"})
@@ -64,18 +65,27 @@ class Explainer:
         return Known(self.people.principals(), self.people.teams, self.tree.session)
 
     def _fuses(self, subject: Subject, now_ms: int) -> tuple[list[FuseReading], FuseRecord | None]:
-        """The fuses of the agent, then those of its session, and the blown one that the agent would be told of."""
-        if subject.session is None or subject.agent is None:
-            return [], None
-        session = self.tree.session(subject.session)
-        agent = session.agents.get(subject.agent) if session else None
-        holders: tuple[tuple[Scope, str, Mapping[str, int]], ...] = (
-            ("agent", f"{subject.session}/{subject.agent}", agent.meters(now_ms) if agent else {}),
-            ("session", subject.session, session.meters(now_ms) if session else {}),
-        )
-        fuses = [each for scope, holder, meters in holders for each in self.fuses.readings(scope, holder, meters)]
-        blown = (self.fuses.blown(scope, holder) for scope, holder, _ in holders)
-        return fuses, next((each for each in blown if each is not None), None)
+        """The fuses of the agent, its run, session and user, and the blown one that the agent would be told of."""
+        fuses: list[FuseReading] = []
+        blown: list[FuseRecord] = []
+        for scope, holder, meters in self._holders(subject, now_ms):
+            fuses += self.fuses.readings(scope, holder, meters)
+            blown += filter(None, (self.fuses.blown(scope, holder),))
+        return fuses, strictest(blown)
+
+    def _holders(self, subject: Subject, now_ms: int) -> Iterator[tuple[Scope, str, Mapping[str, int]]]:
+        """Of an agent that has not been seen, what is known of its session and user."""
+        session = self.tree.session(subject.session) if subject.session is not None else None
+        agent = session.agents.get(subject.agent or "") if session is not None else None
+        if agent is not None:
+            for scope, holder in holders_of(agent):
+                yield scope, holder, meters_of(agent, scope, now_ms)
+            return
+        if subject.session is not None and subject.agent is not None:
+            yield "agent", f"{subject.session}/{subject.agent}", {}
+            yield "session", subject.session, session.meters(now_ms) if session is not None else {}
+        if subject.user is not None:
+            yield "user", subject.user, self.tree.user_meters(subject.user, now_ms)
 
 
 def build_explain_routes(explainer: Explainer) -> list[web.RouteDef]:

@@ -21,11 +21,12 @@ def build_health_routes() -> list[web.RouteDef]:
     return [web.get("/healthz", healthz), web.get("/readyz", readyz)]
 
 
-def build_metrics_app(render: Callable[[], bytes]) -> web.Application:
-    """The application of the metrics port: `/metrics` in Prometheus' text format."""
+def build_metrics_app(page: Callable[[str], tuple[bytes, str]]) -> web.Application:
+    """The application of the metrics port: `/metrics`. `page` gives content and type for an `Accept` header."""
 
     async def metrics(request: web.Request) -> web.Response:
-        return web.Response(body=render(), headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
+        body, content_type = page(request.headers.get("accept", ""))
+        return web.Response(body=body, headers={"content-type": content_type})
 
     app = web.Application()
     app.add_routes([web.get("/metrics", metrics)])

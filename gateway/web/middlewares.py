@@ -19,7 +19,10 @@ from gateway.contract import (
     ADMIN_PREFIX,
     BEDROCK_MODEL_PREFIX,
     DECISION_HEADER,
+    DECISIONS_PATH,
+    EVALUATION_PATH,
     FOUNDRY_PREFIX,
+    HOOKS_PREFIX,
     INFERENCE_PROFILES_PATH,
     REQUEST_ID_HEADER,
     SPEND_LIMITS_PATH,
@@ -41,6 +44,7 @@ OPEN_PATHS = frozenset({"/", "/api/hello", "/healthz", "/readyz", INFERENCE_PROF
 """Answered without a credential: they tell nothing, and clients probe them before they send one."""
 _DIALECTS: tuple[tuple[str, Dialect], ...] = (
     (ADMIN_PREFIX, "operator"),
+    (EVALUATION_PATH, "operator"),
     (SPEND_LIMITS_PATH, "operator"),
     (BEDROCK_MODEL_PREFIX, "bedrock"),
     (INFERENCE_PROFILES_PATH, "bedrock"),
@@ -153,7 +157,7 @@ def build_authenticate(authenticator: Authenticator) -> Middleware:
         if principal is None:
             message = "the credential is not known here, or was revoked; ask your operator for one"
             raise GatewayError(Reason.CREDENTIAL_INVALID, message)
-        if request.path.startswith(ADMIN_PREFIX) and not principal.operator:
+        if request.path.startswith(ADMIN_PREFIX) and not (principal.operator or _is_everybodys(request.path)):
             message = f"credential {principal.credential} is not an operator's; use one created with --operator"
             raise GatewayError(Reason.FORBIDDEN, message)
         ctx.principal = principal
@@ -162,6 +166,11 @@ def build_authenticate(authenticator: Authenticator) -> Middleware:
         return await handler(request)
 
     return authenticate
+
+
+def _is_everybodys(path: str) -> bool:
+    """For these of our own paths any credential will do; what it may ask there is said there."""
+    return path == DECISIONS_PATH or path.startswith(HOOKS_PREFIX)
 
 
 def _admin(authenticator: Authenticator, request: web.Request) -> Principal:

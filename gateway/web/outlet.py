@@ -31,8 +31,8 @@ class Outlet:
         self._clock = clock
         self._tasks = tasks
         self._pings = pings
-        self._wrote = False
-        """Something was written since the last ping was due."""
+        self._heard_at = 0.0
+        """When the client was last written to, or began to wait (the loop's time)."""
         self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Handle | None = None
         self._pieces: list[bytes] = []
@@ -55,7 +55,7 @@ class Outlet:
         if self._ctx.first_byte_seconds is None:
             self._ctx.first_byte_seconds = self._clock.monotonic() - self._ctx.received_monotonic
         self._ctx.bytes_out += len(written)
-        self._wrote = True
+        self._heard_at = asyncio.get_running_loop().time()
         await self._response.write(written)
 
     def _flush_idle(self) -> None:
@@ -65,8 +65,8 @@ class Outlet:
     def start_pings(self) -> None:
         """From now on the client hears something at least every `ping_seconds`."""
         if self._timer is None:
-            self._wrote = False
-            self._timer = asyncio.get_running_loop().call_later(self._pings.seconds, self._ping)
+            self._heard_at = asyncio.get_running_loop().time()
+            self._expect_ping()
 
     def stop_pings(self) -> None:
         """The block is out; the upstream's own events follow."""
@@ -80,11 +80,15 @@ class Outlet:
         if self._idle is not None:
             self._idle.cancel()
 
+    def _expect_ping(self) -> None:
+        self._timer = asyncio.get_running_loop().call_at(self._heard_at + self._pings.seconds, self._ping)
+
     def _ping(self) -> None:
-        self._timer = None
-        if not self._wrote:
+        now = asyncio.get_running_loop().time()
+        if now >= self._heard_at + self._pings.seconds:
+            self._heard_at = now
             self._tasks.spawn("ping", self._written(self._response.write(self._pings.ping)))
-        self.start_pings()
+        self._expect_ping()
 
     async def _written(self, writing: Awaitable[None]) -> None:
         """A write that nobody waits for; that the client has left is noticed by the next one that somebody does."""

@@ -1,11 +1,13 @@
 """An upstream's answer to the client: bytes through the gate, the same events to the tap. The only stream response.
 
 A begun answer is never written over: what goes wrong in it ends as the dialect's error event where the client can take
-one, else the connection is broken off, so that a cut answer cannot look complete.
+one, else the connection is broken off, so that a cut answer cannot look complete. So does an answer whose agent is
+stopped meanwhile; its upstream's connection is closed first, so that it stops billing.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -29,10 +31,10 @@ from gateway.core.headers import clean_headers, downstream_headers, first, reque
 from gateway.core.messages import Tap, parse_message
 from gateway.core.spend_headers import success_headers
 from gateway.core.translate import translate_count
-from gateway.errors import GatewayError, Reason
+from gateway.errors import GatewayError, Reason, Refused
 from gateway.ports import Clock, UpstreamAnswer
 from gateway.tasks import Tasks
-from gateway.toolcalls import ToolCalls
+from gateway.web.ahead import Ahead
 from gateway.web.answers import fault_response
 from gateway.web.drains import Drains, Kept, let_go
 from gateway.web.middlewares import BEGUN
@@ -47,29 +49,22 @@ from gateway.web.received import (
     require_object,
     require_plain,
 )
-from gateway.web.stream import Cover, Stream
+from gateway.web.stream import Guards, Stream
 
 R = TypeVar("R", bound=web.StreamResponse)
 
 LOGGED_BYTES_MAX = 1000
 """Most of an upstream's error that is written to the log."""
+LAST_WORDS_SECONDS = 0.5
+"""Longest wait for a client that does not read to take the event that ends its answer."""
 _log = logging.getLogger(__name__)
 
 
 class Relay:
     """Passes answers on. One per application."""
 
-    def __init__(
-        self,
-        tool_calls: ToolCalls,
-        clock: Clock,
-        tasks: Tasks,
-        *,
-        cover: Cover,
-        ping_seconds: float = HOLD_PING_SECONDS,
-    ) -> None:
-        self._tool_calls = tool_calls
-        self._cover = cover
+    def __init__(self, guards: Guards, clock: Clock, tasks: Tasks, *, ping_seconds: float = HOLD_PING_SECONDS) -> None:
+        self._guards = guards
         self._clock = clock
         self._tasks = tasks
         self._ping_seconds = ping_seconds
@@ -96,13 +91,32 @@ class Relay:
                 await answer.close()
 
     def left_unanswered(self, ctx: RequestContext, sending: asyncio.Task[UpstreamAnswer]) -> None:
-        """The client left while its request was under way: wait for the answer, and read it, in its stead."""
+        """The client left while its request was under way: wait for the answer, and read it, in its stead.
+
+        Nobody waits for an answer whose agent was stopped.
+        """
+        if self._guards.controls.is_interrupted(ctx):
+            self._tasks.spawn("let go", let_go(sending))
+            return
 
         async def read_out() -> None:
             await self._read_out(ctx, await sending)
 
-        if not self._drains.add(ctx, read_out, partial(let_go, sending)):
+        if not self._drain(ctx, read_out, partial(let_go, sending)):
             ctx.drain = partial(let_go, sending)
+
+    def _drain(
+        self, ctx: RequestContext, read_out: Callable[[], Awaitable[None]], let_go: Callable[[], Awaitable[None]]
+    ) -> bool:
+        """Have the rest of the answer read without its client, unless its agent is stopped. False: too many are."""
+        controls = self._guards.controls
+
+        async def unless_stopped() -> None:
+            with controls.flight(ctx):
+                controls.require_unstopped(ctx)
+                await read_out()
+
+        return self._drains.add(ctx, unless_stopped, let_go)
 
     async def _read_out(self, ctx: RequestContext, answer: UpstreamAnswer) -> None:
         """Nobody gets it: the tap sees what it used, no call is decided."""
@@ -160,9 +174,12 @@ class Relay:
         require_form(ctx, stream=False)
         denials: dict[str, Denial] = {}
         for call in gate_message(body):
-            denial = await self._tool_calls.decide(ctx, call)
+            denial = await self._guards.tool_calls.decide(ctx, call)
             if denial is not None:
                 denials[call.id] = denial
+        await self._guards.controls.clear(ctx)
+        self._guards.require_first(ctx)
+        self._guards.passed(ctx)
         body = rewrite_message(body, denials, form=_form(ctx)) if denials else body
         renamed = _renamed(ctx)
         return self._whole(ctx, answer, body if renamed is None else rename_model(body, renamed))
@@ -172,7 +189,8 @@ class Relay:
         try:
             return await read(kept)
         except asyncio.CancelledError:
-            self._drains.add(ctx, partial(_read_message, ctx, kept, tap), answer.close)
+            if not self._guards.controls.is_interrupted(ctx):
+                self._drain(ctx, partial(_read_message, ctx, kept, tap), answer.close)
             raise
 
     def _whole(self, ctx: RequestContext, answer: UpstreamAnswer, body: bytes) -> web.Response:
@@ -184,25 +202,30 @@ class Relay:
         self, request: web.Request, ctx: RequestContext, answer: UpstreamAnswer, tap: Tap
     ) -> web.StreamResponse:
         response, stream = self._open(ctx, answer, tap)
+        self._guards.require_first(ctx)
         try:
             await response.prepare(request)
             request[BEGUN] = response
-            await stream.run(ctx, self._tool_calls)
+            await stream.run(ctx)
             await response.write_eof()
             if tap.error is not None:
                 ctx.reason = Reason.UPSTREAM_BROKE
                 ctx.message = "the upstream ended its answer with an error ({}: {})".format(*tap.error)
         except GatewayError as error:
-            await _break_off(request, response, stream, error)
-            ctx.reason, ctx.message = error.reason, error.message
+            await _break_off(request, ctx, stream, error)
         except ConnectionError:
             self._keep_reading(ctx, stream)
             raise GatewayError(Reason.CLIENT_GONE, "the client left while it was answered") from None
         except asyncio.CancelledError:
-            self._keep_reading(ctx, stream)
-            raise
+            stopped = self._guards.controls.absorb(ctx) if BEGUN in request else None
+            if stopped is None:
+                self._keep_reading(ctx, stream)
+                raise
+            await _break_off(request, ctx, stream, stopped)
         finally:
             stream.out.stop()
+            if ctx.drain is None:
+                await stream.answer.close()
         return response
 
     def _open(self, ctx: RequestContext, answer: UpstreamAnswer, tap: Tap) -> tuple[web.StreamResponse, Stream]:
@@ -212,12 +235,13 @@ class Relay:
         framing = build_framing(ctx.shape, ctx.dialect)
         gate = StreamGate(framing, tap, form=_form(ctx), rename=_renamed(ctx))
         out = Outlet(response, ctx, self._clock, self._tasks, Pings(ping(ctx.dialect), self._ping_seconds))
-        return response, Stream(gate, tap, answer, out, self._cover, silent=ctx.shape == "bedrock" != ctx.dialect)
+        ahead, silent = Ahead(answer, self._tasks), ctx.shape == "bedrock" != ctx.dialect
+        return response, Stream(gate, tap, ahead, out, self._guards, silent=silent)
 
     def _keep_reading(self, ctx: RequestContext, stream: Stream) -> None:
         """The upstream goes on and bills: read its answer to the usage."""
-        if not ctx.cut:
-            self._drains.add(ctx, partial(stream.read_out, ctx), stream.answer.close)
+        if not ctx.cut and not self._guards.controls.is_interrupted(ctx):
+            self._drain(ctx, partial(stream.read_out, ctx), stream.answer.close)
 
 
 def _is_stream(ctx: RequestContext, answer: UpstreamAnswer) -> bool:
@@ -248,19 +272,30 @@ async def _read_message(ctx: RequestContext, answer: UpstreamAnswer, tap: Tap) -
         ctx.status = fault.status
 
 
-async def _break_off(request: web.Request, response: web.StreamResponse, stream: Stream, error: GatewayError) -> None:
-    """End a begun stream: as an error event after a whole block, else by cutting the connection."""
-    last_words = stream.gate.refusal("api_error", error.message)
-    try:
-        await stream.out.flush()
-        if last_words:
-            await response.write(last_words)
-            await response.write_eof()
-            return
-    except ConnectionError:
-        pass  # the client left as well; the reason stays the upstream's
-    if request.transport is not None:
-        request.transport.abort()
+async def _break_off(request: web.Request, ctx: RequestContext, stream: Stream, error: GatewayError) -> None:
+    """End a begun stream: as an error event after a whole block, else by cutting the connection.
+
+    Clients try again what failed; a refusal they show and stop (measured with Claude Code).
+    """
+    ctx.reason, ctx.message = error.reason, error.message
+    kind = "permission_error" if isinstance(error, Refused) else "api_error"
+
+    async def end() -> None:
+        try:
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                last_words = stream.gate.refusal(kind, error.message)
+                stream.out.stop_pings()
+                await stream.out.flush()
+                if last_words:
+                    await request[BEGUN].write(last_words)
+                    await request[BEGUN].write_eof()
+                    return
+        except (ConnectionError, TimeoutError):
+            pass  # the client left as well, or reads nothing; the reason stays what it was
+        if request.transport is not None:
+            request.transport.abort()
+
+    await stream.break_off(end())
 
 
 def _is_claude_api(ctx: RequestContext) -> bool:

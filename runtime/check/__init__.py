@@ -5,9 +5,10 @@ A hint for people and policies, not a guard: what a script may really start is d
 
 from dataclasses import dataclass
 
-from runtime.check.fanout import estimate_fan_out
-from runtime.check.meta import Meta, read_meta
-from runtime.check.sites import find_sites
+from runtime.check.fanout import Unbounded, estimate_fan_out
+from runtime.check.meta import Meta, PlannedPhase, read_meta
+from runtime.check.sites import CallSite, Width, find_sites
+from runtime.check.sizes import collect_bindings
 from runtime.check.syntax import Script, parse_script
 
 __all__ = ["Profile", "check"]
@@ -31,6 +32,14 @@ class Profile:
     isolations: tuple[str, ...] = ()
     nested_workflows: int = 0
     problems: tuple[str, ...] = ()
+    efforts: tuple[str, ...] = ()
+    planned: tuple[PlannedPhase, ...] = ()
+    """The phases once more, with all that is said of them."""
+    sites: tuple[CallSite, ...] = ()
+    """The first of the call sites."""
+    widths: tuple[Width, ...] = ()
+    unbounded: tuple[Unbounded, ...] = ()
+    """Places that start agents and show no bound."""
 
 
 def check(script: str) -> Profile:
@@ -44,17 +53,25 @@ def check(script: str) -> Profile:
 
 
 def _profile(script: Script, meta: Meta, problems: tuple[str, ...]) -> Profile:
-    sites = find_sites(script)
+    bindings = collect_bindings(script.root)
+    sites = find_sites(script, bindings)
+    fan_out = estimate_fan_out(script, bindings)
+    phase_models = tuple(phase.model for phase in meta.phases if phase.model is not None)
     return Profile(
         valid=not problems,
         name=meta.name,
         description=meta.description,
-        phases=meta.phases,
+        phases=tuple(phase.title for phase in meta.phases),
         agent_calls=sites.agent_calls,
-        fan_out=None if script.broken else estimate_fan_out(script),
-        models=sites.options["model"],
-        agent_types=sites.options["agentType"],
-        isolations=sites.options["isolation"],
+        fan_out=None if script.broken else fan_out.agents,
+        models=tuple(dict.fromkeys((*sites.values("model"), *phase_models))),
+        agent_types=sites.values("agentType"),
+        isolations=sites.values("isolation"),
         nested_workflows=sites.workflow_calls,
         problems=problems,
+        efforts=sites.values("effort"),
+        planned=meta.phases,
+        sites=tuple(sites.calls),
+        widths=tuple(sites.widths),
+        unbounded=fan_out.unbounded,
     )

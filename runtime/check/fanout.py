@@ -16,11 +16,15 @@ from typing import NamedTuple
 
 from tree_sitter import Node
 
-from runtime.check.sizes import Bindings, collect_bindings, trip_count
+from runtime.check.sizes import Bindings, trip_count
 from runtime.check.syntax import Script, node_text
 
 FAN_OUT_MAX = 1_000_000
 """Counts above it are told as this: the difference means nothing any more."""
+
+UNBOUNDED_MAX = 64
+"""Most places without a bound that are told."""
+_LOOPS = {"while_statement": "while", "do_statement": "do", "for_statement": "for", "for_in_statement": "for-of"}
 
 FUNCTIONS = frozenset(
     {
@@ -53,14 +57,32 @@ FREE = Cost()
 UNBOUNDED = Cost(math.inf, 0)
 
 
-def estimate_fan_out(script: Script) -> int | None:
-    """The most agents this script's own calls can start; None when there is no visible bound."""
+@dataclass(frozen=True, slots=True)
+class Unbounded:
+    """A place that starts agents and shows no bound: `while`, `for-of`, `map`, `pipeline`, `recursion`, `unseen`."""
+
+    line: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """The most agents that a script's own calls can start, None without a visible bound; and where none is visible."""
+
+    agents: int | None
+    unbounded: tuple[Unbounded, ...] = ()
+
+
+def estimate_fan_out(script: Script, bindings: Bindings) -> FanOut:
+    """Counted over the whole script."""
+    estimate = _Estimate(bindings)
     try:
-        total = _Estimate(collect_bindings(script.root)).cost(script.root).now
+        total = estimate.cost(script.root).now
     except RecursionError:
         # Nested beyond what anybody writes: as good as unbounded.
-        return None
-    return None if math.isinf(total) else min(int(total), FAN_OUT_MAX)
+        return FanOut(None, (Unbounded(1, "unseen"),))
+    places = sorted(estimate.unbounded, key=lambda place: (place.line, place.what))
+    return FanOut(None if math.isinf(total) else min(int(total), FAN_OUT_MAX), tuple(places[:UNBOUNDED_MAX]))
 
 
 @dataclass(slots=True)
@@ -76,6 +98,7 @@ class _Estimate:
     def __init__(self, bindings: Bindings) -> None:
         self._bindings = bindings
         self._found: dict[int, _Found] = {}
+        self.unbounded: set[Unbounded] = set()
         self._by_kind: dict[str, Callable[[Node], Cost]] = {
             **dict.fromkeys(FUNCTIONS, self._function),
             "identifier": self._identifier,
@@ -105,7 +128,7 @@ class _Estimate:
 
     def _anywhere(self, node: Node) -> Cost:
         """Methods and defaults may run any number of times, called from anywhere."""
-        return UNBOUNDED if _total(self._children(node)) else FREE
+        return self._unseen(node) if _total(self._children(node)) else FREE
 
     def _children(self, node: Node) -> Cost:
         return _sum(self.cost(child) for child in node.named_children)
@@ -115,7 +138,7 @@ class _Estimate:
         if node.type in _DECLARED_FUNCTIONS:
             if self._bindings.is_steady(node.child_by_field_name("name")):
                 return FREE
-            return UNBOUNDED if _total(self._invoked(node)) else FREE
+            return self._unseen(node) if _total(self._invoked(node)) else FREE
         return Cost(0, _total(self._invoked(node)))
 
     def _invoked(self, node: Node) -> Cost:
@@ -135,7 +158,7 @@ class _Estimate:
         found.cost = find(node)
         found.done = True
         if found.recursive and _total(found.cost):
-            found.cost = UNBOUNDED
+            found.cost = self._unseen(node, "recursion")
         return found.cost
 
     def _identifier(self, node: Node) -> Cost:
@@ -143,7 +166,7 @@ class _Estimate:
         if name == "agent":
             return Cost(0, 1)
         if name in _UNFATHOMABLE:
-            return UNBOUNDED
+            return self._unseen(node)
         value = self._bindings.value_of(name)
         return FREE if value is None else Cost(0, self._value(value).later)
 
@@ -160,14 +183,14 @@ class _Estimate:
             return FREE
         cost = self._value(value)
         if cost.later and not self._bindings.is_steady(node.child_by_field_name("name")):
-            return UNBOUNDED
+            return self._unseen(node)
         return Cost(cost.now, 0)
 
     def _assignment(self, node: Node) -> Cost:
         left, right = node.child_by_field_name("left"), node.child_by_field_name("right")
         target = FREE if left is None or left.type == "identifier" else self.cost(left)
         value = FREE if right is None else self.cost(right)
-        return UNBOUNDED if value.later else Cost(target.now + value.now, 0)
+        return self._unseen(node) if value.later else Cost(target.now + value.now, 0)
 
     def _choice(self, node: Node) -> Cost:
         condition, first, second = (self._field(node, name) for name in ("condition", "consequence", "alternative"))
@@ -189,11 +212,11 @@ class _Estimate:
             once = self._field(node, "right")
             if once.later:
                 # The loop variable stands for functions whose calls cannot be told apart.
-                return UNBOUNDED
+                return self._unseen(node, _loop_word(node))
         if not _total(body):
             return once
         trips = trip_count(node, self._bindings)
-        return Cost(once.now + _times(trips, body.now), body.later)
+        return Cost(once.now + self._times(trips, body.now, node, _loop_word(node)), body.later)
 
     def _call(self, node: Node) -> Cost:
         callee = node.child_by_field_name("function") or node.child_by_field_name("constructor")
@@ -205,47 +228,48 @@ class _Estimate:
         if name in _RUNS_ONCE:
             return Cost(_total(_sum(self.cost(child) for child in given)), 0)
         if name == "pipeline" and given:
-            return self._pipeline(given)
+            return self._pipeline(node, given)
         if callee.type == "member_expression":
             return self._method(callee, given)
         passed = _sum(self.cost(child) for child in given)
         if passed.later:
-            return UNBOUNDED
+            return self._unseen(node)
         returned = self._callback(callee)
         return Cost(returned.now + passed.now, returned.later)
 
-    def _pipeline(self, given: list[Node]) -> Cost:
+    def _pipeline(self, call: Node, given: list[Node]) -> Cost:
         items, stages = self.cost(given[0]), _sum(self.cost(child) for child in given[1:])
         size = self._bindings.size_of(given[0])
-        return Cost(items.now + stages.now + items.later + _times(size, stages.later), 0)
+        return Cost(items.now + stages.now + items.later + self._times(size, stages.later, call, "pipeline"), 0)
 
     def _method(self, callee: Node, given: list[Node]) -> Cost:
         receiver, method = callee.child_by_field_name("object"), callee.child_by_field_name("property")
         if receiver is None or method is None:
-            return UNBOUNDED
+            return self._unseen(callee)
         name = node_text(method)
         held = self.cost(receiver)
         if name in _PER_ELEMENT and given:
-            return self._per_element(receiver, held, given)
+            return self._per_element(receiver, held, given, name)
         if node_text(callee) == "Array.from" and len(given) > 1:
-            return self._per_element(given[0], self.cost(given[0]), given[1:])
+            return self._per_element(given[0], self.cost(given[0]), given[1:], "Array.from")
         passed = _sum(self.cost(child) for child in given)
         if name in _PER_PROMISE:
             return Cost(held.now + held.later + passed.now + passed.later, 0)
         if passed.later or (name in ("call", "apply", "bind") and held.later):
-            return UNBOUNDED
+            return self._unseen(callee)
         return Cost(held.now + passed.now + held.later, held.later)
 
-    def _per_element(self, receiver: Node, held: Cost, given: list[Node]) -> Cost:
+    def _per_element(self, receiver: Node, held: Cost, given: list[Node], word: str) -> Cost:
         """A callback over an array: each call counts, and what it returns stays to be called."""
         callback, rest = self._callback(given[0]), _sum(self.cost(child) for child in given[1:])
         if held.later and given[0].type in FUNCTIONS:
             # The callback is handed functions; whether and how often it calls them is its business.
-            return UNBOUNDED
+            return self._unseen(receiver)
         if not _total(callback):
             return Cost(held.now + rest.now, held.later + rest.later)
         size = self._bindings.size_of(receiver)
-        return Cost(held.now + rest.now + _times(size, callback.now), held.later + _times(size, callback.later))
+        now = self._times(size, callback.now, given[0], word)
+        return Cost(held.now + rest.now + now, held.later + self._times(size, callback.later, given[0], word))
 
     def _callback(self, node: Node) -> Cost:
         """What one call of a function given by value or by name costs."""
@@ -259,6 +283,20 @@ class _Estimate:
             return self._invoked(node)
         cost = self.cost(node)
         return Cost(cost.now + cost.later, cost.later)
+
+    def _times(self, count: float | None, agents: float, node: Node, word: str) -> float:
+        """`count` None: unknown. Nothing stays nothing, however often."""
+        if not agents or count == 0:
+            return 0
+        if count is None:
+            self._unseen(node, word)
+            return math.inf
+        return count * agents
+
+    def _unseen(self, node: Node, word: str = "unseen") -> Cost:
+        """No bound is visible here."""
+        self.unbounded.add(Unbounded(node.start_point.row + 1, word))
+        return UNBOUNDED
 
     def _field(self, node: Node, name: str) -> Cost:
         child = node.child_by_field_name(name)
@@ -277,8 +315,6 @@ def _total(cost: Cost) -> float:
     return cost.now + cost.later
 
 
-def _times(count: float | None, agents: float) -> float:
-    """`count` None: unknown. Nothing stays nothing, however often."""
-    if not agents or count == 0:
-        return 0
-    return math.inf if count is None else count * agents
+def _loop_word(loop: Node) -> str:
+    operator = loop.child_by_field_name("operator")
+    return "for-in" if operator is not None and operator.type == "in" else _LOOPS[loop.type]

@@ -16,12 +16,21 @@ _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None}
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedPhase:
+    """A phase as `meta` announces it."""
+
+    title: str
+    detail: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Meta:
     """What the script says of itself; None and empty where it says nothing usable."""
 
     name: str | None = None
     description: str | None = None
-    phases: tuple[str, ...] = ()
+    phases: tuple[PlannedPhase, ...] = ()
 
 
 class NotLiteral(Exception):
@@ -103,22 +112,31 @@ def _checked(node: Node, value: Any) -> tuple[Meta, tuple[str, ...]]:
         if texts[key] is None:
             problems.append(f"{place} meta_missing_{key}: `meta.{key}` must be a text that is not empty.")
     phases = fields.get("phases", [])
-    titles = _titles(phases)
-    if titles is None:
+    planned = _planned(phases)
+    if planned is None:
         problems.append(
             f"{place} meta_invalid_phases: `meta.phases` is a list of at most {PHASES_MAX} objects with a `title`."
         )
-    return Meta(texts["name"], texts["description"], titles or ()), tuple(problems)
+    return Meta(texts["name"], texts["description"], planned or ()), tuple(problems)
 
 
-def _titles(phases: Any) -> tuple[str, ...] | None:
+def _planned(phases: Any) -> tuple[PlannedPhase, ...] | None:
     entries = cast(list[Any], phases) if isinstance(phases, list) else None
     if entries is None or len(entries) > PHASES_MAX:
         return None
-    titles = [cast(dict[str, Any], entry).get("title") if isinstance(entry, dict) else None for entry in entries]
-    if any(not isinstance(title, str) or not title.strip() for title in titles):
+    planned = [_phase(cast(dict[str, Any], entry)) if isinstance(entry, dict) else None for entry in entries]
+    found = [phase for phase in planned if phase is not None]
+    return tuple(found) if len(found) == len(planned) else None
+
+
+def _phase(entry: dict[str, Any]) -> PlannedPhase | None:
+    """None without a title. What is no text beside it says nothing."""
+    title, detail, model = (entry.get(key) for key in ("title", "detail", "model"))
+    if not isinstance(title, str) or not title.strip():
         return None
-    return tuple(map(str, titles))
+    return PlannedPhase(
+        title, detail if isinstance(detail, str) else None, model if isinstance(model, str) and model else None
+    )
 
 
 def _object(node: Node, depth: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from gateway.core.fuse import FuseLimits
 from gateway.core.lineage import PendingSpawn, Tree
 from gateway.core.shapes import NEW_VERSION, OLD_VERSION, SHAPES, Asked, Shape
 from gateway.errors import Reason, Refused
+from gateway.lineages import Lineages
 from tests.gateway.test_accounting import PRICES
 from tests.gateway.test_toolcalls import Bench, FakeEngine
 from tests.support.dialects import write_request
@@ -20,6 +21,7 @@ from tests.support.gateway import request_body
 AGENT = {"x-claude-code-session-id": "s", "x-claude-code-agent-id": "a1"}
 MAIN = {"x-claude-code-session-id": "s"}
 ALIASES = {"fast": "claude-haiku-5-5", "us.anthropic.claude-opus-4-8": "claude-sonnet-5-5"}
+OPUS = "claude-opus-5-5"
 SONNET_45 = "claude-sonnet-4-5-20250929"
 OPAQUE = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc"
 ASKED = {"model": "claude-opus-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
@@ -31,15 +33,21 @@ class Door:
     def __init__(self, engine: FakeEngine | None = None, limits: FuseLimits | None = None) -> None:
         self.bench = Bench(engine or FakeEngine(), limits or FuseLimits())
         calls = self.bench.calls
-        self.tree = Tree()
+        self.tree = self.bench.tree = Tree()
+        self.refused: list[str] = []
+        clock, store = calls.decider.clock, self.bench.store
         self.admission = Admission(
             decider=calls.decider,
-            fuses=calls.fuses,
-            tree=self.tree,
+            boards=self.bench.boards,
+            lineages=Lineages(
+                self.tree, store, clock, tell_refused=lambda ctx, what, holder: self.refused.append(what)
+            ),
             aliases=ALIASES,
             catalogue=PRICES.catalogue,
+            takes_entries=lambda ctx: ctx.model == OPUS,
+            store=store,
             telemetry=self.bench.records,
-            clock=calls.decider.clock,
+            clock=clock,
         )
 
     async def admit(self, headers: dict[str, str], body: bytes | None = None, user: str = "alice") -> Any:
@@ -84,9 +92,8 @@ async def test_refused_agent_is_asked_about_again_and_never_counted() -> None:
         with pytest.raises(Refused) as refused:
             await door.admit(AGENT)
         assert refused.value.reason is Reason.POLICY_DENIED
-    session = door.tree.session("s")
     assert [type(action) for action in door.bench.engine.asked] == [Spawn, Spawn]
-    assert session is not None and session.spawned() == 0
+    assert door.tree.session("s") is None
 
 
 async def test_agent_takes_over_the_type_it_was_asked_for_with_and_mains_workspace() -> None:

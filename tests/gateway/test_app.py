@@ -16,18 +16,11 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from gateway.app import AGENTS_REMEMBERED_MS, keep_house, load_prices, profile_script
-from gateway.config import parse_config
-from gateway.core.budgets import Expired
-from gateway.core.limits import Amounts, Limits
-from gateway.core.lineage import SessionNode, Tree
+from gateway.app import profile_script
 from gateway.stores.credentials import CredentialRow, CredentialRows
-from gateway.stores.database import StoreInvalid
-from gateway.stores.sqlite import SqliteStore
-from tests.support.clock import FakeClock
-from tests.support.gateway import SESSION, config_document, events_of, serving, text_of
+from tests.support.gateway import SESSION, events_of, text_of
 from tests.support.policies import POLICIES
-from tests.support.process import NOWHERE, Served, refusal_to_serve, run_cli, served
+from tests.support.process import Served, refusal_to_serve, run_cli, served
 from tests.support.upstream import SSE_HEADERS, Answer, ScriptedUpstream, stream, stream_answer, text_block
 
 USAGE = {"input_tokens": 100, "output_tokens": 15_000}
@@ -256,72 +249,6 @@ async def test_audit_is_complete_after_a_kill(tmp_path: Path) -> None:
     assert sum(line["event"] == "request" and line["path"] == "/v1/messages" for line in lines) == 3
 
 
-class Flaky:
-    """An authenticator and a store in one: each fails at first, then there is an overdue hold."""
-
-    def __init__(self) -> None:
-        self.looked = 0
-        self.expired_at: list[int] = []
-        self.recorded: list[tuple[str, int]] = []
-        self.counted = 0
-        self.again = asyncio.Event()
-
-    async def refresh(self) -> tuple[()]:
-        self.looked += 1
-        if self.looked == 1:
-            raise StoreInvalid(Path("x.db"), "the disk is full")
-        return ()
-
-    async def expire(self, now_ms: int) -> list[Expired]:
-        self.expired_at.append(now_ms)
-        if len(self.expired_at) == 1:
-            raise StoreInvalid(Path("x.db"), "locked")
-        self.again.set()
-        return [Expired("dec_1", ("org",), "m", "b", Amounts(7))]
-
-    def hold_expired(self, count: int) -> None:
-        self.counted += count
-
-    def expired(self, expired: Expired, at_ms: int) -> None:
-        self.recorded.append((expired.id, at_ms))
-
-
-async def test_housekeeping_that_fails_once_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    flaky, clock = Flaky(), FakeClock()
-    task = asyncio.ensure_future(keep_house(flaky, flaky, flaky, flaky, clock))  # type: ignore[arg-type]
-    await flaky.again.wait()
-    task.cancel()
-    assert (flaky.looked, flaky.expired_at) == (2, [clock.now_ms] * 2)
-    assert flaky.recorded == [("dec_1", clock.now_ms)] and flaky.counted == 1
-    full, locked, expired = caplog.messages
-    assert "the disk is full" in full and "locked" in locked and "dec_1" in expired
-
-
-async def test_agents_of_the_last_days_are_put_back_and_older_ones_are_not(tmp_path: Path) -> None:
-    clock = FakeClock()
-    store = SqliteStore(tmp_path / "ringfence.db", Limits(), clock.now_ms)
-    for session, age_ms in (("old", AGENTS_REMEMBERED_MS + 1), ("young", AGENTS_REMEMBERED_MS - 1)):
-        node = SessionNode(session, "laptop", "alice", "", inferred=False)
-        store.save_agent(Tree().add(node, "main", None, clock.now_ms - age_ms).record())
-    await store.close()
-    async with serving(tmp_path, NOWHERE, clock=clock) as gateway:
-        shown = (await gateway.operator("sessions"))["sessions"]
-    assert [session["session"] for session in shown] == ["young"]
-
-
-def test_configured_prices_are_laid_over_the_packaged_ones(tmp_path: Path) -> None:
-    rates = {"input": 1, "output": 2, "cache_write_5m": 1, "cache_write_1h": 1, "cache_read": 1}
-    model = {"id": "house-model", "ids": {"claude_api": "house-model"}, "context_window": 1000, "max_output": 10}
-    priced = model | {"prices": [rates | {"effective_from": "2020-01-01"}]}
-    (tmp_path / "prices.yaml").write_text(json.dumps({"schema": 1, "models": [priced]}))
-    document = config_document(tmp_path, NOWHERE, prices={"path": "prices.yaml"})
-    prices = load_prices(parse_config(json.dumps(document), tmp_path / "ringfence.yaml", {}))
-    now_ms = FakeClock().now_ms
-    house, packaged = prices.find("house-model", now_ms), prices.find("claude-opus-5-5", now_ms)
-    assert house is not None and packaged is not None
-    assert (house.rates.input, house.max_output, packaged.rates.output) == (1_000_000, 10, 20_000_000)
-
-
 def test_profile_of_a_script_speaks_the_words_of_the_query() -> None:
     profile = profile_script("export const meta = {name: 'n', description: 'd'}\nagent('x', {model: 'opus'})")
     assert (profile.valid, profile.name, profile.fan_out, profile.models) == (True, "n", 1, ("opus",))
@@ -340,3 +267,18 @@ async def test_hangup_takes_over_policies_and_keeps_the_old_ones_when_the_new_ar
         gateway.process.send_signal(signal.SIGHUP)
         code, _, told = await gateway.stop()
         assert code == 0 and f"{gateway.ready[3]} stay in use".encode() in told
+
+
+async def test_hangup_takes_over_the_settings_of_policies_as_the_configuration_has_them_now(tmp_path: Path) -> None:
+    async with served(tmp_path) as gateway:
+        path = tmp_path / "ringfence.yaml"
+        document = json.loads(path.read_text())
+        path.write_text(json.dumps(document | {"policy": {"settings": {"models": {"allow": ["claude-haiku-*"]}}}}))
+        gateway.process.send_signal(signal.SIGHUP)
+        code, _, told = await gateway.stop()
+        assert code == 0 and b"policies reloaded: " in told and gateway.ready[3].encode() not in told
+    async with served(tmp_path) as gateway:
+        path.write_text(json.dumps(document | {"policy": {"mode": "nonsense"}}))
+        gateway.process.send_signal(signal.SIGHUP)
+        code, _, told = await gateway.stop()
+        assert code == 0 and f"{gateway.ready[3]} stay in use: ".encode() in told and b"policy.mode" in told

@@ -17,6 +17,9 @@ from tests.support.process import Served, served
 from tests.support.storm import COST_NANOUSD, Storm, at_rest, fickle, owed, reported, steady, trail_of
 from tests.support.upstream import ScriptedUpstream
 
+pytestmark = [pytest.mark.xdist_group("storms"), pytest.mark.timeout(240)]
+"""One storm at a time, for a gateway gives its database two seconds; and all of them take turns with other tests."""
+
 DOLLAR = 1_000_000_000
 REPLICAS = 3
 SIZES = (50, 200, 1_000)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.policy.ruletests import BASE_QUERY
 from tests.support.gateway import Serving, events_of, request_body, serving
 from tests.support.policies import POLICIES
 from tests.support.upstream import ScriptedUpstream, json_answer, stream_answer, text_block, tool_block
@@ -23,17 +24,20 @@ TOOLS = [
 
 
 def house_policies(directory: Path, obligations: list[str]) -> dict[str, Any]:
-    """The packaged policies with one rule more, which allows and asks for something."""
+    """The packaged policies with one rule more, which allows and asks for something.
+
+    It leaves out the session that examples are about: those of other rules name all obligations of a decision.
+    """
     folder = directory / "policies"
     shutil.copytree(POLICIES, folder)
     rule = folder / "rules" / "house" / "shape"
     (rule / "examples").mkdir(parents=True)
-    asked = "\n".join(f'obligations contains {each} if input.action.kind == "infer"' for each in obligations)
+    when = f'input.action.kind == "infer"; input.lineage.session != "{BASE_QUERY["lineage"]["session"]}"'
+    asked = "\n".join(f"obligations contains {each} if {{ {when} }}" for each in obligations)
     (rule / "rule.rego").write_text(f"package ringfence.rules.house.shape\n\n{asked}\n")
     package = "package ringfence.rules.house.shape_test\n\nimport data.ringfence.rules.house.shape\n"
-    test = (
-        f'test_asks if count(shape.obligations) == {len(obligations)} with input as {{"action": {{"kind": "infer"}}}}'
-    )
+    query = '{"action": {"kind": "infer"}, "lineage": {"session": "s1"}}'
+    test = f"test_asks if count(shape.obligations) == {len(obligations)} with input as {query}"
     (rule / "rule_test.rego").write_text(f"{package}\n{test}\n")
     (rule / "README.md").write_text("# house/shape\n")
     for name, example in examples().items():
@@ -161,7 +165,11 @@ async def test_obligations_change_their_fields_and_no_other_byte(tmp_path: Path)
         )
         stripped = tail.replace(b"," + json.dumps(TOOLS[1], ensure_ascii=False, separators=(",", ":")).encode(), b"")
         assert upstream.received[0].body == met + b',"tools":' + stripped
-        assert sorted(decision["obligations"]) == ["clamp_max_tokens", "set_model", "strip_tools"]
+        assert sorted(each["kind"] for each in decision["obligations"]) == [
+            "clamp_max_tokens",
+            "set_model",
+            "strip_tools",
+        ]
         assert (request["model"], request["upstream_model"]) == ("claude-opus-5-5", "claude-haiku-5-5")
         assert request["hold"]["worst"]["cost"] < 1000 * 20_000 > request["cost_nanousd"] > 0
 

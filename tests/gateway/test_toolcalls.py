@@ -1,11 +1,17 @@
 """What becomes of a held tool call, with a fake engine that remembers what it was asked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
+from gateway.approvalboard import ApprovalBoard, Heard
+from gateway.boards import Boards
+from gateway.config.model import Approvals
 from gateway.context import RequestContext
+from gateway.controlboard import ControlBoard
 from gateway.core.budgets import Expired
 from gateway.core.decision import (
     Action,
@@ -24,11 +30,12 @@ from gateway.core.decision import (
 from gateway.core.fuse import FuseBox, FuseLimits, FuseRecord
 from gateway.core.gate import HeldCall
 from gateway.core.limits import LimitRow, Limits, Series
-from gateway.core.lineage import SessionNode, Tree
+from gateway.core.lineage import Opening, SessionNode, Tree
 from gateway.core.loops import Streaks
 from gateway.decider import Decider
 from gateway.fuseboard import FuseBoard
 from gateway.stores.memory import MemoryStore
+from gateway.tasks import Tasks
 from gateway.toolcalls import ToolCalls
 from tests.support.clock import FakeClock
 
@@ -54,12 +61,16 @@ class FakeRecords:
 
     decisions: list[tuple[str, bool]] = field(default_factory=list[tuple[str, bool]])
     fuses: list[FuseRecord] = field(default_factory=list[FuseRecord])
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
 
     def decision(self, ctx: RequestContext, query: Query, decision: Decision, *, decision_id: str) -> None:
         self.decisions.append((decision_id, decision.allow))
 
     def fuse(self, record: FuseRecord) -> None:
         self.fuses.append(record)
+
+    def record(self, event: str, fields: Mapping[str, Any]) -> None:
+        self.events.append((event, dict(fields)))
 
     def decided(self, query: Query, decision: Decision, seconds: float) -> None: ...
     def fuse_blown(self, scope: str, meter: str) -> None: ...
@@ -84,12 +95,18 @@ class Bench:
     records: FakeRecords = field(default_factory=FakeRecords)
 
     def __post_init__(self) -> None:
-        clock, store = FakeClock(), MemoryStore(Limits())
-        decider = Decider(self.engine, store, self.records, self.records, clock)
-        fuses = FuseBoard(FuseBox(self.limits), store, self.records, self.records, clock)
+        clock, store, self.tree = FakeClock(), MemoryStore(Limits()), Tree()
+        self.store = store
+        decider = Decider(self.engine, store, [self.records], self.records, clock)
+        heard = Heard(self.records.record, lambda change, item: None)
+        self.boards = Boards(
+            ControlBoard(store, lambda record: None, clock, hold_wait_seconds=0.01),
+            FuseBoard(FuseBox(self.limits), store, self.records, self.records, clock, self.tree),
+            ApprovalBoard(store, Approvals(), heard, Tasks(), clock),
+        )
         self.calls = ToolCalls(
             decider,
-            fuses,
+            self.boards,
             classify=lambda tool: ("exec", None),
             describe=lambda tool, tool_input, workspace: ToolFacts(),
             profile=lambda script: ScriptProfile(valid=True, name=script),
@@ -97,7 +114,7 @@ class Bench:
         self.ctx = RequestContext("dec_1", "POST", "/v1/messages", {}, "anthropic", 0, 0.0)
         self.ctx.principal = Principal(org="acme", team="platform", user="alice", credential="laptop")
         self.ctx.lineage = Lineage(session="s", agent="main")
-        self.ctx.agent = Tree().add(SessionNode("s", "laptop", "alice", "", inferred=False), "main", None, 0)
+        self.ctx.agent = self.tree.add(SessionNode("s", "laptop", "alice", "", inferred=False), "main", None, 0)
 
 
 def held(name: str, tool_input: dict[str, Any] | None, problem: str | None = None) -> HeldCall:
@@ -131,16 +148,18 @@ async def test_call_for_an_agent_asks_about_the_spawn_too(tool: str) -> None:
     bench = Bench()
     prompt = {"prompt": "look", "subagent_type": "Explore", "model": "haiku", "run_in_background": True}
     assert await bench.calls.decide(bench.ctx, held(tool, prompt)) is None
-    assert bench.engine.asked[1] == Spawn("tool_use", "Explore", "haiku", 4, background=True)
+    assert bench.engine.asked[1] == Spawn(
+        "tool_use", "Explore", "haiku", 4, sha256(b"look").hexdigest(), background=True, parent_type="main"
+    )
     assert bench.ctx.agent is not None
-    claimed = bench.ctx.agent.session.claim("look")
+    claimed = bench.ctx.agent.session.claim(Opening(("look",)))
     assert claimed is not None and claimed.agent_type == "Explore"
 
 
 async def test_denied_spawn_denies_the_call_and_expects_nobody() -> None:
     bench = Bench(FakeEngine(frozenset({"Spawn"})))
     assert await bench.calls.decide(bench.ctx, held("Agent", {"prompt": "look"})) is not None
-    assert bench.ctx.agent is not None and bench.ctx.agent.session.pending == []
+    assert bench.ctx.agent is not None and len(bench.ctx.agent.session.expected) == 0
 
 
 async def test_workflow_call_asks_about_its_script() -> None:
@@ -170,14 +189,21 @@ async def test_tool_call_fuse_denies_the_call_that_passes_it() -> None:
 async def test_identical_call_fuse_counts_the_history_and_this_call() -> None:
     bench = Bench(limits=FuseLimits(agent={"identical_tool_calls": 3}))
     bench.ctx.streaks = Streaks(3, 0, ("Bash", {"command": "ls"}))
-    assert await bench.calls.decide(bench.ctx, held("Bash", {"command": "pwd"})) is None
     assert await bench.calls.decide(bench.ctx, held("Bash", {"command": "ls"})) is not None
+
+
+async def test_another_call_between_breaks_the_streak_and_calls_of_one_answer_add_up() -> None:
+    bench = Bench(limits=FuseLimits(agent={"identical_tool_calls": 2}))
+    bench.ctx.streaks = Streaks(2, 0, ("Bash", {"command": "ls"}))
+    assert await bench.calls.decide(bench.ctx, held("Bash", {"command": "pwd"})) is None
+    assert await bench.calls.decide(bench.ctx, held("Bash", {"command": "pwd"})) is None
+    assert await bench.calls.decide(bench.ctx, held("Bash", {"command": "pwd"})) is not None
 
 
 async def test_obligation_that_cannot_be_met_denies() -> None:
     bench = Bench(FakeEngine(obligations=(Obligation("require_approval"),)))
     denial = await bench.calls.decide(bench.ctx, held("Bash", {"command": "ls"}))
-    assert denial is not None and "require_approval" in denial.reason
+    assert denial is not None and "a rule asks for an approval that cannot be asked for" in denial.reason
 
 
 async def test_obligation_that_can_be_met_allows() -> None:

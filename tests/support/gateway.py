@@ -6,7 +6,7 @@ async with serving(tmp_path, upstream.base_url, budgets=[...]) as gateway:
 
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -33,6 +33,8 @@ class Serving:
     metrics_url: str
     directory: Path
     client: aiohttp.ClientSession
+    reload: Callable[[], Awaitable[None]] | None = None
+    """Take over the policies as they are on disk."""
 
     def post(
         self, body: bytes | BytesIO, *, path: str = "/v1/messages", headers: Mapping[str, str] | None = None
@@ -99,7 +101,7 @@ async def serving(
                 await web.TCPSite(runner, "127.0.0.1", 0).start()
             urls = [f"http://127.0.0.1:{runner.addresses[0][1]}" for runner in (api, metrics)]
             async with aiohttp.ClientSession() as client:
-                yield Serving(urls[0], urls[1] + "/metrics", directory, client)
+                yield Serving(urls[0], urls[1] + "/metrics", directory, client, gateway.reload_policies)
         finally:
             await api.cleanup()
             await metrics.cleanup()

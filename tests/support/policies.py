@@ -21,6 +21,27 @@ def packaged_bundle() -> Bundle:
     return load_bundle(POLICIES)
 
 
+SMALL_RULES = ("models/allowlist", "tools/denylist")
+
+
+@cache
+def small_bundle() -> Bundle:
+    """A whole set of two of the packaged rules, for tests that check or push one again and again."""
+    kept = ("main.rego", "lib/", "schema/", "data/", *(f"rules/{rule}/" for rule in SMALL_RULES))
+    files = {name: text for name, text in packaged_bundle().files.items() if name.startswith(kept)}
+    defaults = files["data/defaults.yaml"].replace("modes:\n  shell/unclear: shadow\n", "modes: {}\n")
+    return Bundle({**files, "data/defaults.yaml": defaults})
+
+
+def write_small(folder: Path) -> Path:
+    """The small set as a policy directory that may be changed."""
+    for name, text in small_bundle().files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
 def build_engine(settings: dict[str, Any] | None = None, extra: dict[str, str] | None = None) -> EmbeddedEngine:
     """An engine over the packaged policies, `settings` over the defaults, and further or replaced files."""
     bundle = Bundle({**packaged_bundle().files, **(extra or {})})

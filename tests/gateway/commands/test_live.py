@@ -15,10 +15,12 @@ from gateway.commands.live import (
     SessionRow,
     build_tree,
     replace_fuse,
+    show_fuse,
     show_fuses,
     show_limits,
     show_sessions,
 )
+from gateway.core.evidence import Evidence
 from tests.gateway.commands.test_limits import LIMIT
 
 FUSE = {
@@ -98,6 +100,30 @@ def test_fuse_shows_holder_meter_and_state(capsys: pytest.CaptureFixture[str]) -
     show_fuses(canned({"fuses": [FUSE]}), as_json=False)
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("fuse_1", "s1/a1", "cost", "blown", "$5.10", "$5.00"))
+
+
+def test_one_fuse_is_shown_with_what_repeats_and_who_replaced_it(capsys: pytest.CaptureFixture[str]) -> None:
+    evidence = Evidence(('Bash {"command":"a"}', "Read {}"), ('"x"', ""), 24, (48, 2))
+    more = {"evidence": evidence, "on_blow": "wrap_up", "replaced_by": "olga", "replaced_reason": "reviewed"}
+    client = canned(FUSE | more | {"replacements": 2, "wrapped_up": ("m1", "m2"), "baseline": 5_000_000_000})
+    show_fuse(client, "fuse_1", as_json=False)
+    shown = capsys.readouterr().out
+    for text in ("$0.10 of $5.00", "wrap_up", "2 times, last by olga: reviewed", "2 agents had their last request"):
+        assert text in shown
+    assert "24 times, in messages 48 to 2 from the end" in shown and shown.rstrip().endswith("result  -")
+    assert client.asked == [("/fuses/fuse_1", {})]
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_fuses_as_json_carry_the_evidence(many: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    fuse = FUSE | {"evidence": Evidence(("Bash {}",), ("",), 11, (22, 2))}
+    if many:
+        show_fuses(canned({"fuses": [fuse]}), as_json=True)
+    else:
+        show_fuse(canned(fuse), "fuse_1", as_json=True)
+    answer = json.loads(capsys.readouterr().out)
+    shown = answer["fuses"][0] if many else answer
+    assert shown["evidence"] == {"calls": ["Bash {}"], "results": [""], "times": 11, "messages": [22, 2]}
 
 
 def test_replaced_fuse_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -142,7 +142,7 @@ def test_text_from_clients_is_no_formula_and_steers_no_terminal(
 
 def test_keys_and_days_are_read() -> None:
     asked = parse_wanted("user, day,user", ("2026-01-01", None), "csv", audit=())
-    assert (asked.by, asked.since, asked.until) == (("user", "day"), date(2026, 1, 1), None)
+    assert (asked.by, asked.days.since, asked.days.until) == (("user", "day"), date(2026, 1, 1), None)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.core.body import peek
-from gateway.core.clamping import CLAMP_TOKENS_MIN, clamp_floor, fitting_max_tokens, thinking_budget
+from gateway.core.clamping import CLAMP_TOKENS_MIN, clamp_floor, fitting_max_tokens, lowered_thinking, thinking_budget
 from gateway.core.estimate import Learned
 from gateway.core.limits import Meter
+from gateway.core.spans import splice
 from gateway.core.usage import Usage
 from gateway.core.worst import Shape, strict_nanousd, worst
 from tests.gateway.core.test_worst import OPUS, fitting, price_of
@@ -105,3 +106,25 @@ def test_thinking_keeps_its_budget_and_room_for_an_answer(thinking: Any, budget:
 def test_request_without_thinking_needs_room_for_an_answer_alone() -> None:
     body = asking()
     assert (thinking_budget(peek(body), body), clamp_floor(peek(body), body)) == (0, CLAMP_TOKENS_MIN)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "most", "left"),
+    [
+        ({"type": "enabled", "budget_tokens": 31_999}, 4_096, {"type": "enabled", "budget_tokens": 2_048}),
+        ({"type": "enabled", "budget_tokens": 4_096}, 4_096, {"type": "enabled", "budget_tokens": 2_048}),
+        ({"type": "enabled", "budget_tokens": 4_095}, 4_096, None),
+        (
+            {"budget_tokens": 9_000, "type": "enabled", "display": "omitted"},
+            2_048,
+            {"budget_tokens": 1_024, "type": "enabled", "display": "omitted"},
+        ),
+        ({"type": "enabled", "budget_tokens": 9_000}, 2_047, {"type": "disabled"}),
+        ({"type": "adaptive"}, 10, None),
+        (None, 10, None),
+    ],
+)
+def test_thinking_is_lowered_with_the_answer(thinking: Any, most: int, left: Any) -> None:
+    body = json.dumps({"model": "m", "max_tokens": 32_000, "messages": [], "thinking": thinking}).encode()
+    found = json.loads(splice(body, lowered_thinking(body, peek(body), most)))["thinking"]
+    assert found == (thinking if left is None else left)

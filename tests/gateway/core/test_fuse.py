@@ -3,13 +3,17 @@
 from itertools import product
 from typing import get_args
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from gateway.core import fuse
+from gateway.core.evidence import Evidence
 from gateway.core.fuse import (
+    LEVEL_METERS,
+    METERS,
     STREAK_METERS,
     TRANSITIONS,
     USED_METERS,
@@ -19,6 +23,7 @@ from gateway.core.fuse import (
     FuseNotBlown,
     FuseRecord,
     FuseUnknown,
+    Rating,
     State,
     message,
 )
@@ -187,8 +192,94 @@ def test_memory_is_bounded_and_blown_fuses_are_never_forgotten() -> None:
     assert fuses.blown("agent", "s/blown") is not None
 
 
+def test_fuse_warns_where_its_rating_says() -> None:
+    fuses = FuseBox(FuseLimits(agent={"requests": Rating(10, warn_percent=50)}))
+    assert fuses.check("agent", "s/a", {"requests": 4}, NOW) == []
+    (warned,) = fuses.check("agent", "s/a", {"requests": 5}, NOW)
+    assert warned.state == "warned"
+    assert list(fuses.near("agent", "s/a", {"requests": 9})) == [(warned, 50)]
+    assert list(fuses.near("session", "s/a", {"requests": 9})) == []
+
+
+def test_loop_that_has_ended_is_near_no_limit_any_more() -> None:
+    fuses = box(identical_tool_calls=10)
+    (warned,) = fuses.check("agent", "s/a", {"identical_tool_calls": 8}, NOW)
+    assert list(fuses.near("agent", "s/a", {"identical_tool_calls": 9})) == [(warned, 80)]
+    assert list(fuses.near("agent", "s/a", {"identical_tool_calls": 1})) == []
+    assert list(fuses.near("agent", "s/a", {})) == []
+
+
+def test_blown_fuse_carries_what_it_does_and_the_strictest_counts() -> None:
+    ratings = {
+        "requests": Rating(1, on_blow="wrap_up"),
+        "tool_calls": Rating(1, on_blow="end_turn"),
+        "denials": Rating(1),
+    }
+    fuses = FuseBox(FuseLimits(agent=ratings))
+    for meter, on_blow in (("requests", "wrap_up"), ("tool_calls", "end_turn"), ("denials", "refuse")):
+        fuses.check("agent", "s/a", {meter: 2}, NOW)
+        assert blown(fuses).on_blow == on_blow
+
+
+def test_holder_without_a_fuse_needs_no_meters() -> None:
+    fuses = box()
+    assert fuses.guards("session", "s") and not fuses.guards("agent", "s/a") and not fuses.guards("user", "alice")
+    fuses.restore([FuseRecord("fuse_1", "user", "alice", "active_agents", "blown", 1, 2, NOW)])
+    assert fuses.guards("user", "alice") and not fuses.guards("user", "bob")
+
+
+@pytest.mark.parametrize("meter", sorted(LEVEL_METERS))
+def test_level_that_falls_after_a_replacement_counts_from_where_it_fell_to(meter: str) -> None:
+    fuses = box(**{meter: 10})
+    fuses.check("agent", "s/a", {meter: 31}, NOW)
+    fuses.replace(blown(fuses).id, "alice", "go on", NOW)
+    fuses.check("agent", "s/a", {meter: 40}, NOW)
+    assert fuses.blown("agent", "s/a") is None
+    fuses.check("agent", "s/a", {meter: 2}, NOW)
+    fuses.check("agent", "s/a", {meter: 13}, NOW)
+    assert blown(fuses).value == 13
+
+
+def test_sum_never_counts_from_lower_than_it_stood() -> None:
+    fuses = box(requests=10)
+    fuses.check("agent", "s/a", {"requests": 31}, NOW)
+    fuses.replace(blown(fuses).id, "alice", "go on", NOW)
+    fuses.check("agent", "s/a", {"requests": 2}, NOW)
+    fuses.check("agent", "s/a", {"requests": 40}, NOW)
+    assert fuses.blown("agent", "s/a") is None
+
+
+def test_replacement_counts_from_what_the_meter_stands_at_and_gives_new_last_chances() -> None:
+    fuses = box(requests=10)
+    (record,) = fuses.check("agent", "s/a", {"requests": 11}, NOW)
+    fuses.keep(msgspec.structs.replace(record, wrapped_up=("x",)))
+    replaced = fuses.replace(record.id, "alice", "go on", NOW, value=50)
+    assert (replaced.baseline, replaced.replacements, replaced.wrapped_up) == (49, 1, ())
+
+
+def test_record_is_found_by_its_id_only_once_it_has_left_its_first_state() -> None:
+    fuses = box(requests=10)
+    id = fuse.fuse_id("agent", "s/a", "requests")
+    with pytest.raises(FuseUnknown, match="fuses list"):
+        fuses.record(id)
+    fuses.check("agent", "s/a", {"requests": 9}, NOW)
+    assert fuses.record(id).state == "warned"
+
+
+def test_message_says_what_repeats() -> None:
+    evidence = Evidence(('Bash {"command":"ls"}',), ('"a"',), 11, (22, 2))
+    record = FuseRecord("fuse_1", "agent", "s/a", "identical_tool_calls", "blown", 10, 11, NOW, evidence=evidence)
+    assert 'came to 11 (Bash {"command":"ls"}), its limit is 10' in message(record)
+
+
+def test_loops_only_an_agent_has_and_a_user_has_no_sums() -> None:
+    assert set(METERS) == set(get_args(fuse.Scope))
+    assert not {*STREAK_METERS, "context_growth"} & {*METERS["session"], *METERS["run"], *METERS["user"]}
+    assert USED_METERS | LEVEL_METERS | set(STREAK_METERS) <= {meter for each in METERS.values() for meter in each}
+
+
 LIMIT = 6
-METERS: tuple[str, ...] = ("requests", "cost", "consecutive_errors")
+COUNTED: tuple[str, ...] = ("requests", "cost", "consecutive_errors")
 
 
 def test_reading_shows_every_fuse_of_a_holder_and_steps_none() -> None:
@@ -228,11 +319,11 @@ class Fuses(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.limits = FuseLimits(agent=dict.fromkeys(METERS, LIMIT))
+        self.limits = FuseLimits(agent=dict.fromkeys(COUNTED, LIMIT))
         self.fuses = FuseBox(self.limits)
-        self.meters: dict[str, int] = dict.fromkeys(METERS, 0)
+        self.meters: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self.now = NOW
-        self.since_replaced: dict[str, int] = dict.fromkeys(METERS, 0)
+        self.since_replaced: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self.blown: set[str] = set()
 
     def check(self) -> None:
@@ -242,7 +333,7 @@ class Fuses(RuleBasedStateMachine):
             if changed.state == "blown":
                 self.blown.add(changed.meter)
 
-    @rule(meter=st.sampled_from(METERS), amount=st.integers(1, 9))
+    @rule(meter=st.sampled_from(COUNTED), amount=st.integers(1, 9))
     def use(self, meter: str, amount: int) -> None:
         self.meters[meter] += amount
         self.since_replaced[meter] += amount
@@ -270,12 +361,12 @@ class Fuses(RuleBasedStateMachine):
 
     @invariant()
     def a_fuse_is_blown_until_it_is_replaced(self) -> None:
-        assert {meter for meter in METERS if state_of(self.fuses, meter) == "blown"} == self.blown
+        assert {meter for meter in COUNTED if state_of(self.fuses, meter) == "blown"} == self.blown
         assert (self.fuses.blown("agent", "s/a") is not None) == bool(self.blown)
 
     @invariant()
     def an_intact_fuse_has_not_passed_its_limit(self) -> None:
-        for meter in METERS:
+        for meter in COUNTED:
             if meter not in self.blown and meter not in STREAK_METERS:
                 used = self.since_replaced[meter]
                 assert used < LIMIT if meter in USED_METERS else used <= LIMIT

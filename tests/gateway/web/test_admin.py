@@ -43,6 +43,7 @@ async def test_upstreams_show_how_they_fare(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
+        ("fuses/fuse_none", None, 404),
         ("fuses/fuse_none/replace", b'{"reason":"x"}', 404),
         ("fuses/fuse_none/replace", b'{"reason":1}', 400),
         ("fuses/fuse_none/replace", b'{"reasons":"x"}', 400),

@@ -83,6 +83,19 @@ async def test_explanation_agrees_with_the_ledger_and_the_fuses(tmp_path: Path) 
     assert "has blown" in blown["sentence"] and "fuses replace" in blown["sentence"]
 
 
+async def test_fuse_of_a_user_is_explained_without_a_session_and_shown_once_it_has_blown(tmp_path: Path) -> None:
+    async with answering(tmp_path, fuses={"user": {"sessions_per_hour": 1}}) as gateway:
+        assert await ask(gateway) == 200
+        (before,) = (await gateway.operator("limits/explain?user=alice"))["fuses"]
+        assert await ask(gateway, **{"x-claude-code-session-id": "another"}) == 429
+        explained = await gateway.operator(f"limits/explain?session={SESSION}")
+        shown = await gateway.operator(f"fuses/{before['id']}")
+    assert (before["scope"], before["holder"], before["meter"]) == ("user", "alice", "sessions_per_hour")
+    assert (before["state"], before["value"], before["limit"]) == ("warned", 1, 1)
+    assert "of user alice has blown: sessions_per_hour came to 2" in explained["sentence"]
+    assert (shown["state"], shown["value"], shown["on_blow"]) == ("blown", 2, "refuse")
+
+
 async def test_every_limit_that_a_request_met_is_explained_as_it_was_met(tmp_path: Path) -> None:
     async with answering(tmp_path, budgets=EVERY_KIND, identity=people()) as gateway:
         assert await ask(gateway, "/gw/ci/v1/messages", **{"x-ringfence-run-id": "r1"}) == 200

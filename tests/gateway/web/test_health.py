@@ -17,5 +17,5 @@ async def test_health_and_metrics_answer_on_their_ports(tmp_path: Path) -> None:
 
 
 def test_metrics_application_serves_nothing_else() -> None:
-    resources = [resource.canonical for resource in build_metrics_app(lambda: b"").router.resources()]
+    resources = [resource.canonical for resource in build_metrics_app(lambda _: (b"", "")).router.resources()]
     assert resources == ["/metrics"]

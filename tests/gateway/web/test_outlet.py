@@ -104,14 +104,19 @@ async def test_silence_is_filled_with_pings(bench: Bench) -> None:
     assert (bench.ctx.first_byte_seconds, bench.ctx.bytes_out) == (None, 0)
 
 
-async def test_ping_is_left_out_where_something_was_written(bench: Bench) -> None:
+async def test_ping_comes_its_time_after_what_was_written_last(bench: Bench) -> None:
+    seconds = 1.0
+    outlet = Outlet(bench.response, bench.ctx, bench.clock, bench.tasks, Pings(PING, seconds))
     loop = asyncio.get_running_loop()
-    bench.outlet.start_pings()
-    began = loop.time()
-    bench.outlet.add(b"data")
-    await bench.outlet.flush()
+    outlet.start_pings()
+    await silence(seconds / 10)
+    outlet.add(b"data")
+    await outlet.flush()
+    wrote_at = loop.time()
     await bench.response.wait_for(2)
-    assert bench.response.written == [b"data", PING] and loop.time() - began >= 1.9 * SECONDS
+    outlet.stop()
+    assert bench.response.written == [b"data", PING]
+    assert 0.99 * seconds <= loop.time() - wrote_at < 1.6 * seconds
 
 
 @pytest.mark.parametrize("end", ["stop", "stop_pings"])

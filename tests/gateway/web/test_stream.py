@@ -1,5 +1,6 @@
 """A stream past what is held for it. Upstream, client and the hold are fakes; the gate is real."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -8,15 +9,19 @@ import pytest
 from aiohttp import web
 
 from gateway.context import RequestContext
+from gateway.controlboard import ControlBoard
 from gateway.core.denial import Denial
 from gateway.core.gate import HeldCall, StreamGate
+from gateway.core.lineage import AgentNode, SessionNode
 from gateway.core.messages import Tap
 from gateway.core.sse import SseDecoder
 from gateway.errors import GatewayError, Reason, Refused
 from gateway.tasks import Tasks
 from gateway.toolcalls import ToolCalls
+from gateway.web.ahead import Ahead
 from gateway.web.outlet import Outlet, Pings
-from gateway.web.stream import Stream
+from gateway.web.stream import Guards, Stream
+from tests.gateway.test_controlboard import FakeRecords
 from tests.support.clock import FakeClock
 from tests.support.streams import (
     block_start,
@@ -103,15 +108,27 @@ class Bench:
         self.answer = FakeAnswer(chunks, self.client)
         self.ctx = RequestContext("dec_1", "POST", "/v1/messages", {}, "anthropic", 0, clock.monotonic())
         self.ctx.covered_chars = covered
+        self.ctx.agent = AgentNode(SessionNode("s", "laptop", "alice", "", inferred=False), "main", None, 0, 0, 0)
         tap = self.ctx.tap = Tap()
-        self.outlet = Outlet(self.client, self.ctx, clock, Tasks(), Pings(b"", 60))
+        tasks = Tasks()
+        self.outlet = Outlet(self.client, self.ctx, clock, tasks, Pings(b"", 60))
+        self.board = ControlBoard(FakeRecords(), lambda record: None, clock)
+        guards = Guards(cast(ToolCalls, Allowing()), self.board, self.till.cover, self.may_begin)
         gate = StreamGate(SseDecoder(), tap)
-        self.stream = Stream(gate, tap, self.answer, self.outlet, self.till.cover, silent=False)
+        self.stream = Stream(gate, tap, Ahead(self.answer, tasks), self.outlet, guards, silent=False)
+        self.begun: list[int] = []
+        self.refused_from: int | None = None
+
+    def may_begin(self, ctx: RequestContext) -> None:
+        """Refuses from the n-th question on."""
+        self.begun.append(len(self.client.written))
+        if self.refused_from is not None and len(self.begun) > self.refused_from:
+            raise Refused(Reason.FUSE_BLOWN, "a fuse has blown")
 
     async def run(self) -> Any:
         """The message that the client read."""
         try:
-            await self.stream.run(self.ctx, cast(ToolCalls, Allowing()))
+            await self.stream.run(self.ctx)
         finally:
             self.outlet.stop()
         return sdk_message(self.client.got)
@@ -175,7 +192,7 @@ async def test_hold_that_cannot_be_asked_for_ends_the_stream_as_an_error() -> No
     async def away(ctx: RequestContext) -> bool:
         raise Refused(Reason.STORE_UNAVAILABLE, "away")
 
-    bench.stream.cover = away
+    bench.stream.guards = dataclasses.replace(bench.stream.guards, cover=away)
     with pytest.raises(GatewayError, match="away"):
         await bench.run()
     assert bench.ctx.cut is False
@@ -202,3 +219,45 @@ async def test_abandoned_answer_whose_usage_has_come_is_whole() -> None:
     await bench.stream.read_out(bench.ctx)
     assert (bench.ctx.cut, bench.till.asked) == (False, [])
     assert bench.ctx.tap is not None and bench.ctx.tap.usage().final
+
+
+async def test_agent_without_output_is_asked_about_until_it_has_some() -> None:
+    bench = Bench(message_start(), TEXT, text_delta(0, "Hi."), text_delta(0, "Ho."), block_stop(0) + message_end())
+    await bench.run()
+    assert bench.ctx.agent is not None and bench.ctx.agent.first_token
+    assert bench.begun == [0, 1, 2]
+    again = Bench(message_start() + text_block(0, "Hi.") + message_end())
+    again.ctx.agent = bench.ctx.agent
+    await again.run()
+    assert again.begun == []
+
+
+@pytest.mark.parametrize("refused_from", [0, 1, 2])
+async def test_agent_that_may_not_begin_gets_no_output(refused_from: int) -> None:
+    bench = Bench(message_start(), TEXT, text_delta(0, "Hi."), block_stop(0) + message_end())
+    bench.refused_from = refused_from
+    with pytest.raises(Refused, match="blown"):
+        await bench.run()
+    assert b"Hi." not in bench.client.got and len(bench.client.written) == refused_from
+    assert bench.ctx.agent is not None and not bench.ctx.agent.first_token
+
+
+async def test_words_of_our_own_that_end_a_turn_are_no_output_of_the_agent() -> None:
+    bench = Bench(message_start() + text_block(0, "Your fuse has blown.") + message_end())
+    bench.ctx.closing, bench.refused_from = "Your fuse has blown.", 0
+    assert (await bench.run()).content[0].text == "Your fuse has blown."
+    assert bench.ctx.agent is not None and not bench.ctx.agent.first_token and bench.begun == []
+
+
+async def test_tap_sees_what_had_come_of_an_answer_that_is_broken_off() -> None:
+    bench = Bench(message_start() + TEXT + text_delta(0, "01234"), covered=None)
+    bench.refused_from = 0
+    with pytest.raises(Refused):
+        await bench.run()
+    ends: list[int] = []
+
+    async def end() -> None:
+        ends.append(bench.stream.tap.output_chars)
+
+    await bench.stream.break_off(end())
+    assert (ends, bench.stream.tap.output_chars, len(bench.answer.closed)) == ([0], 5, 1)
