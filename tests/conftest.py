@@ -1,10 +1,11 @@
-"""What every test gets: no network off loopback, and two hypothesis profiles. Not a place for fakes: tests/support."""
+"""What every test gets: no network off loopback, an order, and two hypothesis profiles. Fakes are in tests/support."""
 
 import ipaddress
 import os
 import sys
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # `fast` draws the same examples every time, so that a red test is about the change; `deep` looks for new ones.
@@ -38,3 +39,8 @@ def guard_network(event: str, args: tuple[Any, ...]) -> None:
 
 
 sys.addaudithook(guard_network)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for real time begins first, so that others run beside it and nobody waits for it at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)

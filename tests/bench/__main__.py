@@ -2,6 +2,7 @@
 
     scripts/bench [--quick] [--json] [--cells small,agent,stream,tools,cross,bedrock,memory,paced]
     scripts/bench --ledger [--quick] [--json]
+    scripts/bench --decisions [--quick] [--json]
 
 Latencies include the load generator's own work, and all processes share the machine's cores: compare the columns, and
 above all CPU per request. Needs Linux (/proc). Judges nothing; README.md beside it says what the figures should be.
@@ -15,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.bench.decisions import measure_decisions, print_decisions
 from tests.bench.ledger import measure_ledger, print_ledger
 from tests.bench.measure import BODY_CELLS, Bench, Figures, measure_cells, measure_memory, measure_paced
 from tests.bench.systems import running_systems
@@ -29,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     parser.add_argument("--cells", default=",".join(CELLS), help=f"comma-separated, of: {', '.join(CELLS)}")
     parser.add_argument("--ledger", action="store_true", help="only the stores: pairs of reserve and settle a second")
+    parser.add_argument("--decisions", action="store_true", help="only policy: decisions, memory, records, new agents")
     arguments = parser.parse_args()
     arguments.cells = tuple(arguments.cells.split(","))
     unknown = set(arguments.cells) - set(CELLS)
@@ -40,6 +43,8 @@ def parse_arguments() -> argparse.Namespace:
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.ledger:
         return {"quick": arguments.quick, "ledger": await measure_ledger(quick=arguments.quick)}
+    if arguments.decisions:
+        return {"quick": arguments.quick, **await measure_decisions(quick=arguments.quick)}
     cells: list[Figures] = []
     figures: dict[str, Any] = {"quick": arguments.quick}
     with tempfile.TemporaryDirectory(prefix="ringfence-bench-") as folder:
@@ -66,6 +71,9 @@ def main() -> int:
         return 0
     if "ledger" in figures:
         print_ledger(figures["ledger"])
+        return 0
+    if "decisions" in figures:
+        print_decisions(figures)
         return 0
     print_cells(figures["cells"])
     if "paced" in figures:

@@ -39,7 +39,7 @@ def bedrock_body() -> dict[str, Any]:
 def agent_body(*, stream: bool) -> dict[str, Any]:
     """300 KB: system blocks, tools with schemas, a long history of tool calls and their results."""
     filler = "def function(argument):\n    return argument + 1  # a line of a file that was read\n"
-    result_text = filler * (AGENT_RESULTS_BYTES // (AGENT_MESSAGES // 2) // len(filler))
+    text = filler * (AGENT_RESULTS_BYTES // (AGENT_MESSAGES // 2) // len(filler))
     messages: list[dict[str, Any]] = [
         {"role": "user", "content": [{"type": "text", "text": "Refactor the module."}]},
         {"role": "system", "content": [{"type": "text", "text": ENVIRONMENT}]},
@@ -52,7 +52,7 @@ def agent_body(*, stream: bool) -> dict[str, Any]:
             "name": "Read",
             "input": {"file_path": f"/home/dev/project/{number}.py"},
         }
-        result = {"tool_use_id": call_id, "type": "tool_result", "content": result_text, "is_error": False}
+        result = {"tool_use_id": call_id, "type": "tool_result", "content": f"# {number}\n{text}", "is_error": False}
         messages += [{"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]
     body: dict[str, Any] = {"model": MODEL, "max_tokens": 32000, "system": build_system(), "tools": build_tools()}
     body["messages"] = messages

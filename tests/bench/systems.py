@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.bench.bodies import BEDROCK_MODEL
-from tests.e2e.gateway import ROOT, build_config, free_ports, running_gateway
+from tests.e2e.gateway import ROOT, build_config, running_gateway
 
 PLENTY_USD = 100_000_000
 PLENTY = 1_000_000_000
@@ -62,6 +64,15 @@ async def wait_until_listening(port: int) -> None:
     raise RuntimeError(f"nothing listens on port {port}")
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, no two the same."""
+    with contextlib.ExitStack() as bound:
+        probes = [bound.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
 @contextlib.asynccontextmanager
 async def running_systems(directory: Path) -> AsyncIterator[list[System]]:
     """All three at once, so that rounds can be interleaved."""
@@ -73,8 +84,10 @@ async def running_systems(directory: Path) -> AsyncIterator[list[System]]:
         running_module("tests.bench.passthrough", str(pass_port), upstream_url) as pass_pid,
         running_gateway(config, directory) as gateway,
     ):
+        port = urlsplit(gateway.base_url).port
+        assert port is not None
         yield [
             System("direct", mock_port, mock_pid),
             System("pass-through", pass_port, pass_pid),
-            System("ringfence", config["listen"]["port"], gateway.pid),
+            System("ringfence", port, gateway.pid),
         ]

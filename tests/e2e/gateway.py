@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.support.process import READY
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS_MAX = 40.0
@@ -37,10 +39,10 @@ class Gateway:
 
 def build_config(upstream_url: str, directory: Path) -> dict[str, Any]:
     """A gateway with everything on: strict and learned budgets, fuses, audit file, packaged policies."""
-    port, metrics_port = free_ports(2)
+    any_port = {"host": "127.0.0.1", "port": 0}
     return {
-        "listen": {"host": "127.0.0.1", "port": port},
-        "metrics": {"host": "127.0.0.1", "port": metrics_port},
+        "listen": any_port,
+        "metrics": any_port,
         "store": {"url": f"sqlite:///{directory / 'ringfence.db'}"},
         "audit": {"path": str(directory / "audit.jsonl")},
         "org": {"id": "acme", "teams": [{"id": "platform", "users": ["alice", "olga"]}]},
@@ -68,15 +70,6 @@ def build_config(upstream_url: str, directory: Path) -> dict[str, Any]:
     }
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, no two the same."""
-    with contextlib.ExitStack() as bound:
-        probes = [bound.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
 @contextlib.asynccontextmanager
 async def running_gateway(
     config: Mapping[str, Any], directory: Path, environment: Mapping[str, str] | None = None
@@ -94,44 +87,25 @@ async def running_gateway(
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONUNBUFFERED": "1", **(environment or {})},
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=stream,
+            stdout=asyncio.subprocess.PIPE,
             stderr=stream,
         )
-    listen, metrics = config["listen"], config["metrics"]
     try:
-        await wait_until_ready(process, listen["port"], log)
-        yield Gateway(
-            base_url=f"http://127.0.0.1:{listen['port']}",
-            metrics_url=f"http://127.0.0.1:{metrics['port']}/metrics",
-            directory=directory,
-            pid=process.pid,
-        )
+        ready = await ready_line(process, log)
+        yield Gateway(base_url=ready[1], metrics_url=ready[2], directory=directory, pid=process.pid)
     finally:
         await stop(process)
 
 
-async def wait_until_ready(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    """Returns once `/healthz` answers 200."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + READY_SECONDS_MAX
-    while process.returncode is None and loop.time() < deadline:
-        with contextlib.suppress(OSError):
-            if await health(port):
-                return
-        await asyncio.sleep(0.05)
-    raise RuntimeError(f"the gateway did not get ready (exit code {process.returncode}):\n{log.read_text()[-4000:]}")
-
-
-async def health(port: int) -> bool:
-    """Whether `/healthz` answers 200 now."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return (await reader.readline()).split(b" ")[1:2] == [b"200"]
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+async def ready_line(process: asyncio.subprocess.Process, log: Path) -> re.Match[str]:
+    """What it says once it serves, which names its addresses."""
+    assert process.stdout is not None
+    line = b""
+    with contextlib.suppress(TimeoutError):
+        line = await asyncio.wait_for(process.stdout.readline(), READY_SECONDS_MAX)
+    if ready := READY.fullmatch(line.decode()):
+        return ready
+    raise RuntimeError(f"the gateway did not get ready ({line!r}):\n{log.read_text()[-4000:]}")
 
 
 async def stop(process: asyncio.subprocess.Process) -> None:
@@ -139,7 +113,7 @@ async def stop(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGTERM)
     try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS_MAX)
+        await asyncio.wait_for(process.communicate(), STOP_SECONDS_MAX)
     except TimeoutError:
         process.kill()
-        await process.wait()
+        await process.communicate()

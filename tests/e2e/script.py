@@ -70,6 +70,11 @@ def read_conversation(received: Received) -> Conversation:
     return Conversation(received, received.json())
 
 
+def message_id(conversation: Conversation) -> str:
+    """Of the next message. A fresh one each time: the client folds messages of one id into one."""
+    return f"msg_{conversation.agent}_{conversation.turn}"
+
+
 def play(script: Script) -> Responder:
     """The upstream's answers: blocks become a stream, or a message when the request asks for no stream."""
 
@@ -80,8 +85,7 @@ def play(script: Script) -> Responder:
         answer = script(conversation)
         if isinstance(answer, Answer):
             return answer
-        # A fresh id each time: the client folds messages of one id into one.
-        facts = {"model": conversation.body["model"], "message_id": f"msg_{conversation.agent}_{conversation.turn}"}
+        facts = {"model": conversation.body["model"], "message_id": message_id(conversation)}
         if conversation.body.get("stream"):
             return stream_answer(answer, **facts)
         return json_answer(message(answer, **facts))

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
 from tests.e2e.conftest import Scene
 from tests.e2e.script import Block, Conversation
 from tests.support.upstream import Answer, stream, text_block, tool_block
@@ -24,6 +26,7 @@ def slow_tool(conversation: Conversation) -> Sequence[Block] | Answer:
     return Answer(chunks=[*frames[:opened], released, *frames[opened:]])
 
 
+@pytest.mark.waits
 async def test_minute_long_hold_is_bridged_by_pings_and_the_loop_goes_on(scene: Scene) -> None:
     played = await scene.play("Wait for it.", slow_tool)
 

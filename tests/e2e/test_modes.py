@@ -293,6 +293,7 @@ def trouble_once(told: set[str]) -> Script:
     return script
 
 
+@pytest.mark.waits
 async def test_bedrock_mode_outlasts_holds_exceptions_and_throttles(client_binary: Path, tmp_path: Path) -> None:
     cloud = own_bedrock(trouble_once(set()))
     async with open_stage(client_binary, tmp_path, cloud, BACKENDS["bedrock"].keys) as stage:

@@ -1,16 +1,21 @@
 """What a user can set, see or send is in the documentation, by its exact name."""
 
+import argparse
 import dataclasses
 import re
 import typing
+from collections.abc import Iterator
 from types import UnionType
 from typing import Any
 
 from gateway import contract
+from gateway.__main__ import build_parser
 from gateway.config import Config
+from gateway.core import fuse
 from gateway.errors import Reason
 from gateway.telemetry.metrics import Metrics
-from tests.meta.sources import ROOT, documentation
+from gateway.telemetry.webhook import SIGNATURE_HEADER
+from tests.meta.sources import ROOT, documentation, python_files
 
 HEADERS = (
     *contract.SESSION_HEADERS,
@@ -21,8 +26,10 @@ HEADERS = (
     contract.REQUEST_ID_HEADER,
     contract.DECISION_HEADER,
     contract.SHOULD_RETRY_HEADER,
+    contract.BRIDGED_HEADER,
+    SIGNATURE_HEADER,
 )
-WRITTEN_OTHERWISE = {"max": "limit_usd", "cost": "cost_usd"}
+WRITTEN_OTHERWISE = {"max": "limit_usd", "cost": "cost_usd", "warn_percent": "warn_at"}
 """Fields of the checked configuration whose key in the file has another name."""
 NOT_WRITTEN = {"source"}
 """Fields that the reader of the file sets."""
@@ -48,6 +55,16 @@ def config_keys(section: type) -> set[str]:
     return keys
 
 
+def commands_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, ...]]:
+    """Every command as it is typed, groups that do nothing by themselves left out."""
+    for action in parser._actions:  # argparse has no public way to ask
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                if sub.get_default("run") is not None:
+                    yield (name,)
+                yield from ((name, *rest) for rest in commands_of(sub))
+
+
 def missing_words(names: set[str]) -> list[str]:
     text = documentation()
     return sorted(name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text))
@@ -63,6 +80,28 @@ def test_every_reason_is_documented() -> None:
     assert missing_words({reason.value for reason in Reason}) == []
 
 
+def test_every_meter_of_a_fuse_is_documented() -> None:
+    meters = {WRITTEN_OTHERWISE.get(meter, meter) for meters in fuse.METERS.values() for meter in meters}
+    assert missing_words(meters) == []
+
+
+def test_every_command_is_documented() -> None:
+    typed = {" ".join(words) for words in commands_of(build_parser())}
+    assert {"serve", "sessions stop", "policy replay", "workflows approve"} <= typed
+    page = (ROOT / "docs" / "operations.md").read_text().replace("\\|", "|")
+    spelt = {f"{group} {one}" for group, ones in re.findall(r"(\w+) (\w+(?:\|\w+)+)", page) for one in ones.split("|")}
+    spelt |= {f"credentials {one}" for one in ("create", "list", "revoke")}
+    assert sorted(words for words in typed - spelt if not re.search(rf"`(?:ringfence )?{words}\b", page)) == []
+
+
+def test_every_audit_event_is_documented() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    sources = "\n".join(path.read_text() for path in python_files("gateway"))
+    events = set(re.findall(r'\._?record\(\s*"(\w+)"', sources))
+    assert {"control", "fuse", "claim_refused", "approval", "decision", "request"} <= events
+    assert sorted(event for event in events if f"| `{event}` |" not in page) == []
+
+
 def test_every_header_of_ours_is_documented() -> None:
     assert missing_words(set(HEADERS)) == []
 
@@ -76,6 +115,24 @@ def test_every_metric_is_documented() -> None:
 
 def test_every_script_is_documented() -> None:
     assert missing_words({"scripts/demo", "scripts/test", "scripts/check", "scripts/bench"}) == []
+
+
+def anchor_of(heading: str) -> str:
+    """As the pages' viewer makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    anchors = {page: {anchor_of(each) for each in re.findall(r"^#+ (.*)$", page.read_text(), re.M)} for page in pages}
+    lost: list[str] = []
+    for page in pages:
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            if not target.exists() or (anchor and anchor not in anchors.get(target, {anchor})):
+                lost.append(f"{page.name}: {link}")
+    assert lost == []
 
 
 def test_every_test_that_documents_name_exists() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.meta.sources import functions_of, name_of, parse, python_files
 
 BANNED_IMPORTS = {"unittest.mock", "mock", "pytest_mock"}
-SLEEPING_PLACES = ("tests/e2e/gateway.py", "tests/bench/systems.py", "tests/support/postgres.py")
+SLEEPING_PLACES = ("tests/bench/systems.py", "tests/support/postgres.py")
 """They wait for another process, which cannot tell them when."""
 
 

@@ -6,6 +6,9 @@ from tests.simulation.__main__ import play
 from tests.simulation.replicas import PostgresKeeper
 from tests.support.postgres import postgres_server
 
+pytestmark = [pytest.mark.xdist_group("storms"), pytest.mark.timeout(240)]
+"""One storm at a time, for a gateway gives its database two seconds; and all of them take turns with other tests."""
+
 
 @pytest.mark.parametrize("seed", range(2))
 async def test_agents_on_three_replicas_add_up_after_every_turn(seed: int) -> None:
