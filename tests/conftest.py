@@ -41,6 +41,14 @@ def guard_network(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(guard_network)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Who runs what, with `-n`. Only then is there such a plugin to import."""
+    from tests.support.turns import OneStormAtATime
+
+    return OneStormAtATime(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits for real time begins first, so that others run beside it and nobody waits for it at the end."""
     items.sort(key=lambda item: item.get_closest_marker("waits") is None)

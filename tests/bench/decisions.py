@@ -1,4 +1,4 @@
-"""What deciding costs: one decision by each engine, what is remembered, its audit record, and a new agent's first request.
+"""What deciding costs: a decision by each engine, what is remembered, an audit record, a new agent's first request.
 
     scripts/bench --decisions [--quick] [--json]
 
@@ -193,6 +193,7 @@ async def _measure_spawns(store: str, spawns: int) -> Figures:
             config["store"] = {"url": server.url(server.fresh())}
         firsts: list[float] = []
         seconds: list[float] = []
+        session = ""
         async with (
             running_module("tests.bench.mock", str(mock_port)),
             running_gateway(config, Path(folder)) as gateway,

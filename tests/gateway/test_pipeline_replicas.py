@@ -17,8 +17,8 @@ from tests.support.process import Served, served
 from tests.support.storm import COST_NANOUSD, Storm, at_rest, fickle, owed, reported, steady, trail_of
 from tests.support.upstream import ScriptedUpstream
 
-pytestmark = [pytest.mark.xdist_group("storms"), pytest.mark.timeout(240)]
-"""One storm at a time, for a gateway gives its database two seconds; and all of them take turns with other tests."""
+pytestmark = pytest.mark.timeout(240)
+"""Every round trip to the database waits for its turn beside other tests."""
 
 DOLLAR = 1_000_000_000
 REPLICAS = 3

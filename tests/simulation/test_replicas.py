@@ -6,8 +6,8 @@ from tests.simulation.__main__ import play
 from tests.simulation.replicas import PostgresKeeper
 from tests.support.postgres import postgres_server
 
-pytestmark = [pytest.mark.xdist_group("storms"), pytest.mark.timeout(240)]
-"""One storm at a time, for a gateway gives its database two seconds; and all of them take turns with other tests."""
+pytestmark = pytest.mark.timeout(240)
+"""Every round trip to the database waits for its turn beside other tests."""
 
 
 @pytest.mark.parametrize("seed", range(2))
