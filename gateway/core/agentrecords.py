@@ -45,7 +45,6 @@ class AgentRecord(msgspec.Struct, frozen=True):
     active: bool = False
     admitted: bool = True
     first_token: bool = True
-    wrapped_up: bool = False
     notices: tuple[Notice, ...] | None = None
     """What it has been told, and where."""
 

@@ -74,7 +74,6 @@ class AgentNode:
     admitted: bool = False
     """Its spawn was allowed; the main agent needs no spawn."""
     first_token: bool = False
-    wrapped_up: bool = False
     routed_model: str | None = None
     """The model that the decision about its spawn sends it to."""
     notices: tuple[Notice, ...] = ()
@@ -212,7 +211,6 @@ class AgentNode:
     def _note(self, record: AgentRecord) -> None:
         self.admitted = self.admitted or record.admitted
         self.first_token = self.first_token or record.first_token
-        self.wrapped_up = self.wrapped_up or record.wrapped_up
         self.notices = self.notices or record.notices or ()
         self.resumes = max(self.resumes, record.resumes)
         self.last_seen_ms = max(self.last_seen_ms, record.last_seen_ms)
@@ -259,7 +257,6 @@ class AgentNode:
             active=self.in_flight > 0 or self.owes_tool_result,
             admitted=self.admitted,
             first_token=self.first_token,
-            wrapped_up=self.wrapped_up,
             notices=self.notices or None,
         )
 

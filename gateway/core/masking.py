@@ -43,7 +43,9 @@ _LOGIN = re.compile(r"(?<=://)[^\s/@]++(?=@)")
 _SCHEME = re.compile(r"\b(bearer|basic)(\s)[\w.~+/=-]{8,}", re.IGNORECASE)
 _NAMED = re.compile(r"(?<![\w.-])([\w.-]++)([\"']?\s?[=:]\s?)([^\s&;,]++)")
 _LOGIN_OPTIONS = frozenset({"-u", "--user", "-U", "--proxy-user"})
-_SUSPECT = re.compile(r"[=:_]|[spr]k-|b(?:earer|asic)|glpat|xox|A(?:KIA|SIA|ROA|IDA|Iza)|ya29|eyJ", re.IGNORECASE)
+_SUSPECT = re.compile(
+    r"[=:_]|-BEGIN|[spr]k-|b(?:earer|asic)|glpat|xox|A(?:KIA|SIA|ROA|IDA|Iza)|ya29|eyJ", re.IGNORECASE
+)
 """Whether a text needs to be looked at closely; so does one with a long run."""
 _LONG_RUN = re.compile(rf"[\w+=-]{{{LONG_RUN_CHARS}}}")
 

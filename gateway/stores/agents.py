@@ -16,7 +16,7 @@ SEEDED_SESSIONS_MAX = 2 * SESSIONS_MAX
 
 COUNTED = ("requests", "tool_calls", "denials", "output_tokens", "total_tokens", "cost_nanousd", "stream_ms")
 """Fields that are added up."""
-MARKS = ("admitted", "first_token", "wrapped_up")
+MARKS = ("admitted", "first_token")
 """Fields that are true of the agent when one gateway has found them true."""
 LEARNT = (
     *("parent", "agent_type", "model", "workspace", "spawned_by", "background", "prompt_sha256", "run", "forked_from"),

@@ -13,7 +13,7 @@ OLD = (
 
 def test_record_of_an_earlier_version_is_an_agent_that_was_admitted_and_has_spoken() -> None:
     record = msgspec.json.decode(OLD, type=AgentRecord)
-    assert (record.admitted, record.first_token, record.wrapped_up, record.active) == (True, True, False, False)
+    assert (record.admitted, record.first_token, record.active) == (True, True, False)
     assert (record.stream_ms, record.run, record.spawned_by) == (0, None, None)
 
 

@@ -195,9 +195,9 @@ def test_counts_of_claims_that_overlapped_are_not_lowered_by_the_order_of_their_
 def test_agent_seen_elsewhere_comes_with_what_it_is_and_has_used() -> None:
     tree = Tree()
     node = tree.add(session(), "a1", None, 100)
-    seen = elsewhere(requests=4, agent_type="Explore", admitted=True, wrapped_up=True, first_token=True)
+    seen = elsewhere(requests=4, agent_type="Explore", admitted=True, first_token=True)
     tree.merge(node, Claimed("laptop", "alice", 1, seen), alone=True)
-    assert (node.agent_type, node.admitted, node.wrapped_up, node.first_seen_ms) == ("Explore", True, True, 10)
+    assert (node.agent_type, node.admitted, node.first_token, node.first_seen_ms) == ("Explore", True, True, 10)
     assert (node.meters(200)["requests"], node.record().requests) == (4, 4)
     assert tree.user_meters("alice", 200)["sessions_per_hour"] == 0
 

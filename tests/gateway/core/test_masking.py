@@ -26,6 +26,7 @@ PAT = "ghp_" + "a1" * 18
         (["echo", "AKIAIOSFODNN7EXAMPLE"], [1]),
         (["echo", "eyJhbGciOiJI.eyJzdWIiOiIx.sig"], [1]),
         (["echo", "Zm9v" * 12 + "1"], [1]),
+        (["echo", "-----BEGIN RSA PRIVATE KEY-----\nZm9v"], [1]),
         (["echo", '{"password": "hunter2", "user": "bob"}'], [1]),
     ],
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) and isinstance(value[0], str) else "",

@@ -150,6 +150,7 @@ def test_bundle_without_a_manifest_has_no_revision() -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"no gzip", gzip.compress(b"no tar"), tar_of(FILES)[:40], tar_of({"x.rego": "package x\n"})],
+    ids=["empty", "no gzip", "no tar", "cut", "no policies"],
 )
 def test_bundle_that_is_none_is_refused(content: bytes) -> None:
     with pytest.raises(GatewayError):

@@ -20,14 +20,16 @@ def test_every_field_of_a_record_is_put_together_in_a_way_that_was_chosen() -> N
 
 def test_records_of_one_agent_are_added_up_and_the_last_says_the_rest() -> None:
     early = agent_record(
-        "a", requests=2, stream_ms=5, agent_type="Explore", model="haiku", wrapped_up=True, active=True, resumes=3
+        "a", requests=2, stream_ms=5, agent_type="Explore", model="haiku", first_token=True, active=True, resumes=3
     )
-    late = agent_record("a", requests=3, model="opus", first_seen_ms=NOW + 4, last_seen_ms=NOW + 9, resumes=1)
+    late = agent_record(
+        "a", requests=3, model="opus", first_token=False, first_seen_ms=NOW + 4, last_seen_ms=NOW + 9, resumes=1
+    )
     for records in ([early, late], [late, early]):
         both = together(records)
         assert (both.requests, both.stream_ms, both.resumes) == (5, 5, 3)
         assert (both.first_seen_ms, both.last_seen_ms) == (NOW, NOW + 9)
-        assert (both.agent_type, both.model, both.wrapped_up, both.active) == ("Explore", "opus", True, False)
+        assert (both.agent_type, both.model, both.first_token, both.active) == ("Explore", "opus", True, False)
 
 
 counts = st.lists(st.integers(0, 2**62), min_size=len(COUNTED), max_size=len(COUNTED))
