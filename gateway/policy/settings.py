@@ -6,6 +6,7 @@ Not the meaning of a setting: that is its comment in the file.
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import yaml
@@ -14,6 +15,7 @@ from gateway.policy.bundle import DEFAULTS_FILE, Bundle
 
 MODES = ("enforce", "shadow", "off")
 _GATEWAY_MODES = ("enforce", "shadow")
+_TEXTS_REMEMBERED = 4
 _OPEN = frozenset({"shell.destructive.commands", "shell.package_installs.verbs", "cloud.commands"})
 """Mappings with entries of their own that take further keys as well."""
 
@@ -29,20 +31,27 @@ class Problem:
 
 
 def parse_defaults(bundle: Bundle) -> tuple[dict[str, Any], list[Problem]]:
-    """The defaults of every setting."""
+    """The defaults of every setting; not to be changed, for the next who asks is given the same."""
     text = bundle.files.get(DEFAULTS_FILE)
     if text is None:
         return {}, [
             Problem(DEFAULTS_FILE, 0, "the file of defaults is missing", "restore it from the packaged policies")
         ]
+    defaults, problems = _read_defaults(text)
+    return defaults, list(problems)
+
+
+@lru_cache(maxsize=_TEXTS_REMEMBERED)
+def _read_defaults(text: str) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """Remembered, because every example with settings of its own begins with the same defaults."""
     try:
         loaded: object = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # what PyYAML lets through
         line = getattr(getattr(error, "problem_mark", None), "line", -1) + 1
-        return {}, [Problem(DEFAULTS_FILE, line, f"not YAML: {error}", "correct the file")]
+        return {}, (Problem(DEFAULTS_FILE, line, f"not YAML: {error}", "correct the file"),)
     if not isinstance(loaded, dict):
-        return {}, [Problem(DEFAULTS_FILE, 1, "not a mapping", "write settings as `name: value`")]
-    return cast("dict[str, Any]", loaded), []
+        return {}, (Problem(DEFAULTS_FILE, 1, "not a mapping", "write settings as `name: value`"),)
+    return cast("dict[str, Any]", loaded), ()
 
 
 def merge_settings(bundle: Bundle, settings: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:

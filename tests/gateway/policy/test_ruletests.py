@@ -10,6 +10,7 @@ from tests.support.policies import packaged_bundle
 
 RULE = "spawn/limits"
 TESTS = f"rules/{RULE}/rule_test.rego"
+OBLIGED = '\nobligations contains {"kind": "notice", "value": "x"} if true\n'
 EXAMPLE = f"rules/{RULE}/examples/deny_depth.json"
 
 
@@ -63,3 +64,16 @@ def test_query_is_completed_as_the_gateway_would_send_it() -> None:
     query = complete_query({"query": {"action": action}, "without": ["time.hour"]})
     assert query["action"]["server"] == "mcp:a" and query["action"]["facts"]["paths"][0]["path"] == "/etc/x"
     assert query["principal"]["groups"] == [] and "hour" not in query["time"]
+
+
+def test_examples_are_about_the_obligations_of_their_own_rule() -> None:
+    clamp = """package ringfence.rules.house.clamp
+
+violations contains "never" if false
+
+obligations contains {"kind": "clamp_max_tokens", "value": 8} if input.action.kind == "infer"
+"""
+    assert failures({"rules/house/clamp/rule.rego": clamp}) == []
+    own = "rules/notices/standing/rule.rego"
+    details = [failure.detail for failure in failures({own: packaged_bundle().files[own] + OBLIGED})]
+    assert any(detail.startswith("obligations is") for detail in details)

@@ -77,3 +77,11 @@ def test_defaults_that_cannot_be_read_are_a_problem_with_a_line(text: str, line:
 
 def test_absent_defaults_are_a_problem() -> None:
     assert [one.file for one in parse_defaults(Bundle({}))[1]] == [DEFAULTS_FILE]
+
+
+def test_what_is_done_to_merged_settings_does_not_reach_the_next_ones() -> None:
+    merged, _ = merge_settings(packaged_bundle(), {"spawn": {"depth": 1}})
+    merged["models"]["aliases"].clear()
+    merged["spawn"]["depth"] = 99
+    again, problems = merge_settings(packaged_bundle(), {})
+    assert problems == [] and again["models"]["aliases"] and again["spawn"]["depth"] not in (1, 99)
