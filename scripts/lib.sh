@@ -117,18 +117,21 @@ fetch_claude() {
         return 1
     fi
     "$python" - "$download" "$3" "$root/.cache/claude/$2" <<'PY'
-import base64, hashlib, pathlib, sys, tarfile
+import base64, hashlib, pathlib, shutil, sys, tarfile
 download, integrity, folder = pathlib.Path(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
 (archive,) = download.glob("*.tgz")
 with archive.open("rb") as stream:
     found = "sha512-" + base64.b64encode(hashlib.file_digest(stream, "sha512").digest()).decode()
 if found != integrity:
     sys.exit(f"error: {archive.name} has {found}, scripts/claude-code.lock says {integrity}: it is not the pinned package")
-with tarfile.open(archive) as tar:
-    tar.extractall(download, filter="data")
+binary = download / "claude"
+with tarfile.open(archive) as tar, binary.open("wb") as unpacked:
+    packed = tar.extractfile("package/claude")
+    assert packed is not None
+    shutil.copyfileobj(packed, unpacked)
 folder.mkdir(parents=True, exist_ok=True)
-(download / "package" / "claude").chmod(0o755)
-(download / "package" / "claude").rename(folder / "claude")
+binary.chmod(0o755)
+binary.rename(folder / "claude")
 PY
     unpacked=$?
     rm -rf "$download"
