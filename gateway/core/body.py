@@ -179,23 +179,6 @@ def latest_messages(body: bytes, span: Span) -> Iterator[Message]:
         yield typed(rest[slice(*span)], Message, "messages")
 
 
-class _Text(msgspec.Struct, frozen=True):
-    text: str = ""
-
-
-def first_words(messages: bytes) -> str:
-    """All text of the first entry of a raw `messages` array, whichever way its content is written."""
-    spans = elements(messages, "messages")
-    if not spans:
-        return ""
-    content = typed(messages[slice(*spans[0])], Message, "messages[0]").content
-    try:
-        told = msgspec.json.decode(content, type=str | list[_Text])
-    except msgspec.MsgspecError:
-        return ""
-    return told if isinstance(told, str) else "\n".join(block.text for block in told)
-
-
 def find_workspace(body: bytes, spans: dict[str, Span]) -> str | None:
     """The working directory that the client's environment text names, or None.
 
@@ -215,11 +198,6 @@ def find_workspace(body: bytes, spans: dict[str, Span]) -> str | None:
 
 def _role(message: bytes) -> str:
     return typed(message, Message, "messages").role
-
-
-def messages_of(body: bytes, ask: Ask) -> bytes:
-    """The raw `messages` array."""
-    return _value(body, ask.spans, "messages")
 
 
 def field_edit(body: bytes, ask: Ask, name: str, value: bytes) -> Edit:

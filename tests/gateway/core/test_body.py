@@ -10,7 +10,6 @@ from gateway.core.body import (
     TOOL_LIST_REMEMBERED_BYTES_MAX,
     field_edit,
     find_workspace,
-    first_words,
     latest_messages,
     peek,
     without_tools,
@@ -116,12 +115,6 @@ def test_messages_are_found_where_they_stand_in_the_body() -> None:
 
 def test_empty_history_has_no_messages() -> None:
     assert list(latest_messages(b"[]", (0, 2))) == []
-
-
-def test_first_words_do_not_depend_on_how_content_is_written() -> None:
-    as_text = b'[{"role":"user","content":"hello"}]'
-    as_blocks = b'[{"role":"user","content":[{"type":"text","text":"hello","cache_control":{"type":"ephemeral"}}]}]'
-    assert first_words(as_text) == first_words(as_blocks) == "hello"
 
 
 def test_workspace_is_taken_from_system_before_messages() -> None:

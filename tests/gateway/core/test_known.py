@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.body import Ask, messages_of, peek
+from gateway.core.body import Ask, peek
 from gateway.core.content import measure_content
 from gateway.core.known import KNOWN_MAX, Known, Outline, is_append_only, narrowed, read_outline
 from gateway.core.lineage import AgentNode, SessionNode
@@ -96,7 +96,8 @@ def test_recorded_coding_agent_goes_on_from_its_earlier_request() -> None:
     assert part is not None
     assert asked[1][1].startswith(b'{"type":"text","text":"Running tools."}', part.new_blocks[0][0])
     assert all(
-        is_append_only(*each, measure_content(messages_of(each[1], each[0])), single_upstream=True) for each in asked
+        is_append_only(*each, measure_content(each[1][slice(*each[0].spans["messages"])]), single_upstream=True)
+        for each in asked
     )
 
 
@@ -162,7 +163,7 @@ def test_tools_count_again_when_the_new_part_refers_to_one() -> None:
 
 def append_only(*messages: Message, single: bool = True, **fields: Any) -> bool:
     ask, body = request(*messages, **fields)
-    content = measure_content(messages_of(body, ask))
+    content = measure_content(body[slice(*ask.spans["messages"])])
     return is_append_only(ask, body, content, single_upstream=single)
 
 
@@ -242,7 +243,7 @@ def test_bound_covers_every_count_that_fits_and_never_passes_the_bound_by_bytes(
         spelt = [each for each, _ in history[:-1]] + [said(turn.text, *message["content"][:-1], marked=True)]
         ask, body = asked = request(*(spelt if turn.blocks else [each for each, _ in history]))
         truth = sum(count for _, count in history) + len("Be brief.") * 50 * fixed_percent // 100 + extra
-        plain = bounded(shape_of(ask, body), measure_content(messages_of(body, ask)))
+        plain = bounded(shape_of(ask, body), measure_content(body[slice(*ask.spans["messages"])]))
         outline = outlined(asked, *remembered)
         near = plain if outline.part is None else narrowed(plain, body, outline.part)
         bound = min(each.known_tokens + each.body_bytes + PROMPT_OVERHEAD_TOKENS for each in (plain, near))
