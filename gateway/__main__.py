@@ -17,6 +17,7 @@ from gateway.commands.live import show_limits
 from gateway.commands.managed_settings import print_managed_settings
 from gateway.commands.output import EXIT_CODES, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, CommandFailed
 from gateway.commands.policy_kit.arguments import add_policy_kit
+from gateway.commands.run_arguments import add_run_commands
 from gateway.commands.upstreams import show_upstreams
 from gateway.config import ConfigInvalid, Policy, load_config
 from gateway.errors import GatewayError
@@ -65,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_credentials(commands)
     _add_live(commands)
     add_agent_commands(commands)
+    add_run_commands(commands)
     _add_reports(commands)
     return parser
 

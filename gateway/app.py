@@ -22,6 +22,7 @@ from gateway.ground import Ground, open_ground
 from gateway.hooks import Hooks
 from gateway.housekeeping import House, keep_doing
 from gateway.identity.credentials import Authenticator
+from gateway.mount import Mounted, mount_runs
 from gateway.outside import Facts, Outside
 from gateway.pipeline import Pipeline
 from gateway.policy.facts import classify, describe
@@ -41,6 +42,8 @@ from gateway.web.health import build_health_routes, build_metrics_app
 from gateway.web.hooks import build_hook_routes
 from gateway.web.inference import Inference
 from gateway.web.middlewares import build_middlewares
+from gateway.web.run_stream import RunStreams
+from gateway.web.runs import build_run_routes
 from gateway.web.spend_limits import SpendLimits, build_spend_limit_routes
 from gateway.web.top import build_session_routes
 from gateway.web.usage import build_usage_routes
@@ -77,6 +80,7 @@ class Gateway:
     engine: Engine
     counters: Metrics
     tasks: Tasks
+    mounted: Mounted
 
     async def reload_policies(self, reread: Reread | None = None) -> None:
         """Take over the policies as they are on disk, and what the configuration lays over them, or say why not.
@@ -105,18 +109,24 @@ async def open_gateway(
     async with contextlib.AsyncExitStack() as stack:
         ground = await open_ground(config, clock, stack)
         path = await build_path(ground, profile_script, ping_seconds)
-        api = build_api(ground.authenticator, path.pipeline, build_routes(ground, path))
+        mounted = await stack.enter_async_context(mount_runs(ground, path, profile_script))
+        streams = RunStreams()
+        routes = [*build_routes(ground, path), build_run_routes(mounted.desk, streams)]
+        api = build_api(ground.authenticator, path.pipeline, routes)
+        api.on_shutdown.append(streams.close)
         house = House(ground.authenticator, ground.store, clock)
         chores = house.chores(path.boards, ground.tree, ground.audit, ground.metrics)
         tasks = ground.tasks
         running = [tasks.spawn(each.name, keep_doing(each)) for each in chores]
-        if ground.webhook is not None:
-            running.append(tasks.spawn("approvals webhook", ground.webhook.run()))
+        for name, webhook in (("approvals webhook", ground.webhook), ("runs webhook", ground.run_webhook)):
+            if webhook is not None:
+                running.append(tasks.spawn(name, webhook.run()))
         try:
-            yield Gateway(api, build_metrics_app(ground.metrics.page), ground.engine, ground.metrics, tasks)
+            yield Gateway(api, build_metrics_app(ground.metrics.page), ground.engine, ground.metrics, tasks, mounted)
         finally:
             for chore in running:
                 chore.cancel()
+            await mounted.leave()
             for name in await tasks.close(SETTLE_SECONDS):
                 _log.warning("task %s did not end in time and was cancelled", name)
             await path.boards.controls.keep()
@@ -210,11 +220,20 @@ async def _serve(config: Config, config_path: Path, reread: Reread) -> None:
             for runner, listen in ((api, config.listen), (metrics, config.metrics)):
                 await runner.setup()
                 await web.TCPSite(runner, listen.host, listen.port).start()
+            gateway.mounted.reached_at(own_url(api))
             print(_ready_line(gateway, config_path, api, metrics), flush=True)
             await stop.wait()
         finally:
+            await gateway.mounted.leave()
             await api.cleanup()
             await metrics.cleanup()
+
+
+def own_url(api: web.AppRunner) -> str:
+    """Where this process reaches its own API."""
+    host, port = str(api.addresses[0][0]), api.addresses[0][1]
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def _ready_line(gateway: Gateway, config_path: Path, api: web.AppRunner, metrics: web.AppRunner) -> str:

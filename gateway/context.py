@@ -63,8 +63,8 @@ class RequestContext:
     client_name: str = ""
     client_version: str = ""
     tag: str | None = None
-    source: Literal["request", "hook", "api"] = "request"
-    """What is decided: what passes through, what a client's hook tells, or what another harness asks."""
+    source: Literal["request", "hook", "api", "runtime"] = "request"
+    """What is decided: what passes through, what a client's hook tells, what another harness or our runtime asks."""
 
     principal: Principal | None = None
     asked: Asked = IN_BODY

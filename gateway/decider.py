@@ -71,7 +71,7 @@ class Decider:
         now = self.clock.unix_ms()
         session, person = node.session.meters(now), node.session.person.meters(now)
         run = None if node.run is None else node.run.meters(now)
-        if isinstance(action, Spawn) and action.via == "first_request":
+        if isinstance(action, Spawn) and _is_about(node, action):
             # Counted before the question, so that others see it; the question is about one more than there are.
             for counted in (session, person, run or {}):
                 for meter in _COUNTED_BEFORE.intersection(counted):
@@ -87,6 +87,12 @@ class Decider:
         if principal.team is not None:
             meters["team"] = {"cost": self.ledger.spent(f"team:{principal.team}")}
         return meters
+
+
+def _is_about(node: AgentNode, action: Spawn) -> bool:
+    """Is it this very agent that comes to life, and no agent that this one asks for?"""
+    own = node.session.agents.get(node.id) is node and not node.admitted
+    return action.via == "first_request" or (action.via == "runtime" and own)
 
 
 def _met(decision: Decision, carried_out: frozenset[str]) -> Decision:

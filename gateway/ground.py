@@ -61,6 +61,9 @@ class Ground:
     store: Store
     authenticator: Authenticator
     webhook: Webhook | None
+    """Told of approvals."""
+    run_webhook: Webhook | None
+    """Told of runs."""
 
 
 async def open_ground(config: Config, clock: Clock, stack: contextlib.AsyncExitStack) -> Ground:
@@ -82,7 +85,7 @@ async def open_ground(config: Config, clock: Clock, stack: contextlib.AsyncExitS
     stack.push_async_callback(store.close)
     record_expired(store.expired_at_open, audit, metrics, clock)
     tree.restore(await store.load_agents(clock.unix_ms() - AGENTS_REMEMBERED_MS))
-    hook = config.approvals.webhook
+    hook, run_hook = config.approvals.webhook, config.runs.webhook
     return Ground(
         config=config,
         clock=clock,
@@ -100,6 +103,7 @@ async def open_ground(config: Config, clock: Clock, stack: contextlib.AsyncExitS
         store=store,
         authenticator=await open_authenticator(config, store),
         webhook=None if hook is None else Webhook(hook, session, clock),
+        run_webhook=None if run_hook is None else Webhook(run_hook, session, clock, section="runs"),
     )
 
 

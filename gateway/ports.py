@@ -30,6 +30,9 @@ class Authenticator(Protocol):
     """Who shows this secret? None: nobody we know. Never blocks: answers from memory."""
 
     def authenticate(self, secret: str) -> Principal | None: ...
+    def run_of(self, secret: str) -> str | None:
+        """The run that alone may use this secret; None: it is no run's."""
+        ...
 
 
 class PolicyEngine(Protocol):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 
 from gateway.commands.arguments import add, client_of, connected
 from gateway.commands.output import EXIT_DONE
+from gateway.commands.run_arguments import add_draft_command
 from gateway.core.approvals import Scope, State, Verdict
 from gateway.core.controls import ACTIONS, Action
 
@@ -92,6 +93,7 @@ def _add_workflows(commands: "Group") -> None:
     revoke = connected(add(group, "revoke", "approve a script no more", _revoke_script))
     revoke.add_argument("script", metavar="SHA256")
     revoke.add_argument("--why", default="")
+    add_draft_command(group)
 
 
 def _show_fuses(parsed: argparse.Namespace) -> int:

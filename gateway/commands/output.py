@@ -15,6 +15,9 @@ from gateway.core.pricing import format_usd
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_DEGRADED = 3
+EXIT_RUN_FAILED = 4
+EXIT_RUN_STOPPED = 5
 EXIT_UNREACHABLE = 6
 EXIT_REFUSED = 7
 
@@ -25,7 +28,9 @@ EXIT_CODES = """exit codes:
   0  done
   1  failed, or problems were found
   2  wrong usage
-  3  policy replay: something would be decided otherwise
+  3  policy replay: something would be decided otherwise; runs: completed, but not every agent gave a result
+  4  runs: the run failed, or its script is not valid
+  5  runs: the run was denied or stopped
   6  the gateway did not answer
   7  the gateway refused
   130  interrupted
@@ -44,6 +49,11 @@ class CommandFailed(Exception):
 def print_json(value: Any) -> None:
     """`value` (also msgspec Structs and dataclasses) as indented JSON."""
     print(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))
+
+
+def print_json_line(value: Any) -> None:
+    """`value` as JSON in one line, at once: for who reads while the command goes on."""
+    print(json.dumps(msgspec.to_builtins(value), ensure_ascii=False), flush=True)
 
 
 def print_rich(*parts: RenderableType) -> None:

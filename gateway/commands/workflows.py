@@ -42,7 +42,7 @@ class Card(msgspec.Struct):
 
 def profile_script(path: Path, profile: ScriptProfiler, *, as_json: bool) -> int:
     """Print the card of a script; the exit code tells whether it is valid."""
-    text = _read(path)
+    text = read_script(path)
     card = Card(sha256(text.encode()).hexdigest(), profile(text))
     if as_json:
         print_json(card)
@@ -68,7 +68,7 @@ def list_scripts(client: GatewayClient, *, as_json: bool) -> None:
 def approve_script(client: GatewayClient, which: str, why: str, *, as_json: bool) -> None:
     """Approve a script for good: a file, or the hash of one that was asked for."""
     is_hash = is_sha256(which) and not Path(which).exists()
-    body = {"sha256": which, "why": why} if is_hash else {"script": _read(Path(which)), "why": why}
+    body = {"sha256": which, "why": why} if is_hash else {"script": read_script(Path(which)), "why": why}
     row = client.send("/scripts", body, ScriptRow)
     _say(row, as_json=as_json)
 
@@ -108,8 +108,8 @@ def _say(row: ScriptRow, *, as_json: bool) -> None:
         print_rich(plain(f"script {row.sha256} ({row.name or 'no name'}) is {row.state}, by {row.by}"))
 
 
-def _read(path: Path) -> str:
-    """The text exactly as it is: its hash is what is approved."""
+def read_script(path: Path) -> str:
+    """The text exactly as it is: its hash is what is approved. Raises CommandFailed."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -24,6 +24,7 @@ from gateway.config.model import (
     UpstreamConfig,
 )
 from gateway.config.policy import read_policy
+from gateway.config.runs import read_runs
 from gateway.config.sections import (
     Placed,
     read_audit,
@@ -100,6 +101,7 @@ def _read_root(root: Table, source: Source) -> Config:
     budgets = [read_budget(table, number) for number, table in enumerate(root.tables("budgets"))]
     fuses, audit = read_fuses(root.table("fuses")), read_audit(root.table("audit"))
     prices, approvals = read_prices(root.table("prices")), read_approvals(root.table("approvals"))
+    runs = read_runs(root.table("runs"))
     root.done()
     _check_listen(root, listen, metrics, credentials)
     _check_teams(teams)
@@ -124,6 +126,7 @@ def _read_root(root: Table, source: Source) -> Config:
         budgets=tuple(budget.value for budget in budgets),
         fuses=fuses,
         approvals=approvals,
+        runs=runs,
         audit=audit,
         prices=prices,
         warnings=tuple(source.warnings),

@@ -16,6 +16,10 @@ PolicyMode = Literal["enforce", "shadow"]
 Engine = Literal["embedded", "opa"]
 RuleMode = Literal["enforce", "shadow", "off"]
 OnFailure = Literal["closed", "open"]
+Confirm = Literal["warn", "pause"]
+RunApproval = Literal["policy", "ask", "never"]
+"""A person approves a run where a policy says so, or every run, or none: then what policy wants approved is denied."""
+PipelineNull = Literal["stop", "pass"]
 
 
 def _empty() -> Mapping[str, Any]:
@@ -241,8 +245,8 @@ LOOP_FUSES: Mapping[str, int] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class ApprovalWebhook:
-    """Who is told of approvals that wait and that were decided. `url` may carry a secret: not shown."""
+class WebhookConfig:
+    """Who is told of what happens. `url` may carry a secret: not shown."""
 
     url: str = field(repr=False)
     secret: Secret
@@ -255,7 +259,39 @@ class Approvals:
 
     expires_seconds: int = 600
     four_eyes: bool = False
-    webhook: ApprovalWebhook | None = None
+    webhook: WebhookConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How scripts are run by the gateway's own runtime, and what each run may be at most."""
+
+    enabled: bool = True
+    workspaces: tuple[Path, ...] = ()
+    """Folders in which agents may be given a workspace; none: their tools have no files."""
+    model: str = "claude-sonnet-5-5"
+    """For calls that name none, in a run that names none."""
+    workflow_model: str | None = None
+    """In place of whatever a call names."""
+    concurrency: int = 16
+    agents_max: int = 1_000
+    open_per_session: int = 10
+    lifetime_seconds: float = 86_400.0
+    max_cost_nanousd: int | None = None
+    """At which a run that names no cap of its own is paused; it may name a lower one."""
+    confirm_agents: int = 25
+    confirm_tokens: int = 1_500_000
+    confirm: Confirm = "warn"
+    """What becomes of a run that passes one of these."""
+    approval: RunApproval = "policy"
+    auto_resume: bool = False
+    """Runs that an ended process left go on by themselves."""
+    bash: bool = True
+    """Agents may have a shell where it can be confined."""
+    strict_options: bool = True
+    pipeline_null: PipelineNull = "stop"
+    keep_days: int = 30
+    webhook: WebhookConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +327,7 @@ class Config:
     budgets: tuple[LimitRow, ...] = ()
     fuses: FuseLimits = FuseLimits(agent=LOOP_FUSES)
     approvals: Approvals = Approvals()
+    runs: Runs = Runs()
     audit: Audit = Audit()
     prices: Prices = Prices()
     warnings: tuple[Problem, ...] = ()

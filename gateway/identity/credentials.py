@@ -11,8 +11,11 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+import msgspec
+
 from gateway.config import Config, ConfigInvalid, Problem
 from gateway.core.decision import Principal
+from gateway.identity.run_bearers import PREFIX, RunBearers
 from gateway.ports import StoredCredential
 
 SECRET_CHARS_MAX = 4096
@@ -32,10 +35,12 @@ class Authenticator:
 
     def __init__(self, config: Config, stored: StoredCredentials | None = None) -> None:
         """Raises ConfigInvalid when two credentials of the configuration share an id or a secret."""
+        self.run_bearers = RunBearers()
         self._config = config
         self._stored = stored
         self._version: object = None
         self._known, conflicts = _principals(config, ())
+        self._by_id = _by_id(self._known)
         if conflicts:
             raise ConfigInvalid(conflicts)
 
@@ -48,7 +53,24 @@ class Authenticator:
             return None
         digest = sha256(secret.encode("utf-8", "surrogatepass")).digest()
         found = self._known.get(digest)
-        return found[1] if found is not None and hmac.compare_digest(found[0], digest) else None
+        if found is not None:
+            return found[1] if hmac.compare_digest(found[0], digest) else None
+        bearer = self.run_bearers.find(digest)
+        return None if bearer is None else self.current(bearer.owner)
+
+    def run_of(self, secret: str) -> str | None:
+        """The run that alone may use this secret; None: it is no run's."""
+        if not secret.startswith(PREFIX):
+            return None
+        bearer = self.run_bearers.find(sha256(secret.encode("utf-8", "surrogatepass")).digest())
+        return None if bearer is None else bearer.run
+
+    def current(self, owner: Principal) -> Principal | None:
+        """For whom a run of this owner acts now: its credential as it stands, never an operator; None: it may not."""
+        found = self._by_id.get(owner.credential)
+        if found is None or found.user != owner.user:
+            return None
+        return msgspec.structs.replace(found, operator=False, tags={**owner.tags, **found.tags})
 
     def principals(self) -> tuple[Principal, ...]:
         """Everybody who is known now."""
@@ -56,7 +78,7 @@ class Authenticator:
 
     def accepts(self, credential: str) -> bool:
         """May a credential of this id still connect?"""
-        return any(principal.credential == credential for _, principal in self._known.values())
+        return credential in self._by_id
 
     @property
     def teams(self) -> Mapping[str, str]:
@@ -75,6 +97,7 @@ class Authenticator:
         if version == self._version:
             return ()
         self._known, conflicts = _principals(self._config, await self._stored.rows())
+        self._by_id = _by_id(self._known)
         self._version = version
         return conflicts
 
@@ -98,6 +121,10 @@ def _principals(config: Config, rows: Iterable[StoredCredential]) -> tuple[_Know
             known[digest] = (digest, principal)
             ids.add(principal.credential)
     return known, tuple(conflicts)
+
+
+def _by_id(known: _Known) -> dict[str, Principal]:
+    return {principal.credential: principal for _, principal in known.values()}
 
 
 def _configured(config: Config) -> Iterator[tuple[bytes, Principal]]:

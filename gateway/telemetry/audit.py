@@ -31,6 +31,9 @@ STALL_SECONDS = 0.05
 PIPE_BYTES = 4096
 """What a pipe that says it is writable takes at once (PIPE_BUF on Linux)."""
 FILE_MODE = 0o640
+LOG_FULL = "log_full"
+UNNAMED_WORKFLOW = "custom"
+"""In place of the name that a workflow was given."""
 
 _STDOUT_DESCRIPTOR = 1
 _encoder = msgspec.json.Encoder()
@@ -171,6 +174,7 @@ def decision_fields(ctx: RequestContext, query: Query, decision: Decision, *, de
         "revision": decision.revision,
         "principal": query.principal,
         "lineage": query.lineage,
+        "workflow": workflow_fields(ctx, decision),
         **query_fields(query, decision),
     }
     if isinstance(action, ToolCall):
@@ -196,6 +200,7 @@ def request_fields(ctx: RequestContext) -> dict[str, Any]:
         "client": {"name": ctx.client_name, "version": ctx.client_version},
         "principal": ctx.principal,
         "lineage": ctx.lineage,
+        "workflow": workflow_fields(ctx, decision),
         "model": None if ask is None else ask.model,
         "stream": None if ask is None else ask.stream,
         "max_tokens": None if ask is None else ask.max_tokens,
@@ -231,6 +236,17 @@ def request_fields(ctx: RequestContext) -> dict[str, Any]:
         "first_byte_seconds": _rounded(ctx.first_byte_seconds),
         "total_seconds": _rounded(ctx.total_seconds),
     }
+
+
+def workflow_fields(ctx: RequestContext, decision: Decision | None) -> dict[str, Any] | None:
+    """The run that an agent works for (W183). Its name is somebody's words: shown only to who logs in full."""
+    run = None if ctx.lineage is None else ctx.lineage.run
+    if run is None:
+        return None
+    in_full = decision is not None and any(each.kind == LOG_FULL for each in decision.obligations)
+    node = None if ctx.agent is None else ctx.agent.run
+    name = node.name if in_full and node is not None else None
+    return {"run_id": run, "name": name or UNNAMED_WORKFLOW}
 
 
 def _backend(ctx: RequestContext) -> str | None:

@@ -49,6 +49,10 @@ class Families:
         """A counter without labels, which is 0 from the start."""
         return Counter(f"ringfence_{name}", meaning, registry=self.registry)
 
+    def histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
+        """A histogram without labels."""
+        return Histogram(f"ringfence_{name}", meaning, registry=self.registry, buckets=buckets)
+
     def histograms(
         self, name: str, meaning: str, labels: tuple[str, ...], buckets: Sequence[float]
     ) -> Children[Histogram]:

@@ -14,6 +14,7 @@ from gateway.core.limits import kind_of
 from gateway.telemetry.blast_metrics import BlastSources
 from gateway.telemetry.families import bounded, flag
 from gateway.telemetry.policy_metrics import PolicySources
+from gateway.telemetry.run_metrics import OpenRuns
 
 NANOUSD_PER_USD = 1_000_000_000
 COST = "cost"
@@ -69,6 +70,7 @@ class Live:
     """Settlements that were written aside while the store was away, and wait to be replayed."""
     policy: PolicySources = field(default_factory=PolicySources)
     blast: BlastSources | None = None
+    runs: OpenRuns | None = None
 
 
 class LiveCollector(Collector):

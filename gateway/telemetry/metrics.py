@@ -68,6 +68,21 @@
     files_touched               -        scope                                  files that their calls named
     hosts_touched               -        scope                                  hosts that their calls named
     hooks_total                 -        event outcome                          hooks, by what they were answered
+    runs_open                   -        state                                  runs that have not ended
+    run_paused_oldest_seconds   seconds  -                                      how long the longest pause has lasted
+    runs_ended_total            -        state                                  runs that ended
+    run_failures_total          -        code                                   runs that failed, by why
+    run_calls_total             -        outcome                                calls of agents: done, null, threw ...
+    run_agents                  -        -                                      agents of a run that ended
+    run_phases                  -        -                                      its phases
+    run_tokens                  tokens   -                                      its new tokens
+    run_cost_usd                dollars  -                                      their list price
+    run_seconds                 seconds  -                                      from its start to its end
+    run_saved_tokens_total      tokens   -                                      of calls that were replayed
+    run_saved_usd_total         dollars  -                                      their list price
+    run_concurrency             -        upstream                               agents that it is given at once
+    run_journal_seconds         seconds  -                                      until lines of a journal are durable
+    sandbox_failures_total      -        code                                   scripts that were ended from outside
     in_flight_requests          -        -                                      requests being answered
     active_sessions             -        -                                      sessions at work
     active_agents               -        -                                      agents at work
@@ -99,6 +114,7 @@ from gateway.telemetry.live import Live as Live
 from gateway.telemetry.live import LiveCollector
 from gateway.telemetry.policy_metrics import RULES_MAX as RULES_MAX
 from gateway.telemetry.policy_metrics import PolicyMetrics
+from gateway.telemetry.run_metrics import RunMetrics
 from gateway.telemetry.spend_metrics import SpendMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -143,6 +159,7 @@ class Metrics:
         self._spend = SpendMetrics(families, self._labels)
         self._policy = PolicyMetrics(families, lambda: live.policy)
         self._blast = BlastMetrics(families, lambda: live.blast, self._labels)
+        self.runs = RunMetrics(families, lambda: live.runs)
         self._registry.register(LiveCollector(live))
 
     def _define_requests(self, families: Families) -> None:

@@ -1,10 +1,11 @@
-"""Tells one HTTP address of approvals: a signed JSON event each, in order, tried again, never waited for.
+"""Tells one HTTP address of what happens: a signed JSON event each, in order, tried again, never waited for.
 
     POST <url>   x-ringfence-signature: sha256=<hex HMAC-SHA256 of the body with the secret>
     {"type": "approval.waiting" | "approval.decided", "id": "evt_...", "at_ms": ..., "change": ..., "approval": {...}}
+    {"type": "run.<state>", "id": "evt_...", "at_ms": ..., "run": {...}}
 
 Not a log: what cannot be delivered is lost and counted. `id` is the same in every attempt. Nothing of a call's input
-but the item's title is in it, and no redirect is followed.
+but the item's title is in it, and no redirect is followed. What is told of runs is `runs/told.py`.
 """
 
 import asyncio
@@ -12,12 +13,13 @@ import hmac
 import logging
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import aiohttp
 import msgspec
 
-from gateway.config.model import ApprovalWebhook
+from gateway.config.model import WebhookConfig
 from gateway.core.approvals import Item, outline
 from gateway.ports import Clock
 
@@ -36,34 +38,35 @@ class Webhook:
 
     def __init__(
         self,
-        config: ApprovalWebhook,
+        config: WebhookConfig,
         session: aiohttp.ClientSession,  # noqa: TID251  # the one that app.py hands down
         clock: Clock,
         *,
+        section: str = "approvals",
         retry_seconds: Sequence[float] = RETRY_SECONDS,
     ) -> None:
+        """`section` of the configuration, for messages about the address."""
         self.delivered = 0
         self.lost = 0
         """Events that were not delivered, since the start."""
         self._config = config
         self._session = session
         self._clock = clock
+        self._section = section
         self._retry_seconds = retry_seconds
         self._queue: deque[bytes] = deque()
         self._filled = asyncio.Event()
         self._failing = False
 
     def tell(self, change: str, item: Item) -> None:
-        """Queue the event of a change. Never waits, never fails."""
-        if change == "remembered":
-            return
-        event = {
-            "type": "approval.waiting" if change == "asked" else "approval.decided",
-            "id": f"evt_{os.urandom(8).hex()}",
-            "at_ms": self._clock.unix_ms(),
-            "change": change,
-            "approval": outline(item),
-        }
+        """Queue the event of a change of an approval."""
+        if change != "remembered":
+            kind = "approval.waiting" if change == "asked" else "approval.decided"
+            self.send(kind, {"change": change, "approval": outline(item)})
+
+    def send(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Queue an event. Never waits, never fails."""
+        event = {"type": kind, "id": f"evt_{os.urandom(8).hex()}", "at_ms": self._clock.unix_ms(), **fields}
         if len(self._queue) >= QUEUE_MAX:
             self._queue.popleft()
             self._lose(f"more than {QUEUE_MAX} events wait")
@@ -87,7 +90,7 @@ class Webhook:
                 self.delivered += 1
                 if self._failing:
                     self._failing = False
-                    _log.warning("the approvals webhook takes events again; %d were lost so far", self.lost)
+                    _log.warning("the %s webhook takes events again; %d were lost so far", self._section, self.lost)
                 return
         self._lose(problem)
 
@@ -112,4 +115,4 @@ class Webhook:
         self.lost += 1
         if not self._failing:
             self._failing = True
-            _log.error("an approval's event was not delivered: %s; see approvals.webhook in the configuration", problem)
+            _log.error("an event was not delivered: %s; see %s.webhook in the configuration", problem, self._section)

@@ -17,18 +17,24 @@ from aiohttp.typedefs import Handler, Middleware
 from gateway.context import Dialect, RequestContext
 from gateway.contract import (
     ADMIN_PREFIX,
+    AGENT_HEADERS,
     BEDROCK_MODEL_PREFIX,
     DECISION_HEADER,
     DECISIONS_PATH,
+    DRAFT_PATH,
     EVALUATION_PATH,
     FOUNDRY_PREFIX,
     HOOKS_PREFIX,
     INFERENCE_PROFILES_PATH,
     REQUEST_ID_HEADER,
+    RUN_HEADER,
+    RUNS_PATH,
+    SESSION_HEADERS,
     SPEND_LIMITS_PATH,
     VERTEX_PREFIXES,
 )
 from gateway.core.decision import Principal
+from gateway.core.lineage import first_of
 from gateway.core.spend_limits import CREDENTIAL_WANTED, request_id
 from gateway.core.subject import PATH_TAG
 from gateway.errors import GatewayError, Reason
@@ -153,13 +159,17 @@ def build_authenticate(authenticator: Authenticator) -> Middleware:
         if request.path.startswith(SPEND_LIMITS_PATH):
             ctx.principal = _admin(authenticator, request)
             return await handler(request)
-        principal = authenticator.authenticate(_secret(request))
+        secret = _secret(request)
+        principal = authenticator.authenticate(secret)
         if principal is None:
             message = "the credential is not known here, or was revoked; ask your operator for one"
             raise GatewayError(Reason.CREDENTIAL_INVALID, message)
         if request.path.startswith(ADMIN_PREFIX) and not (principal.operator or _is_everybodys(request.path)):
             message = f"credential {principal.credential} is not an operator's; use one created with --operator"
             raise GatewayError(Reason.FORBIDDEN, message)
+        run = authenticator.run_of(secret)
+        if run is not None:
+            _require_run(ctx, run)
         ctx.principal = principal
         if ctx.tag is not None and PATH_TAG not in principal.tags:  # the client's word never replaces the operator's
             ctx.principal = principal.tagged(PATH_TAG, ctx.tag)
@@ -168,9 +178,17 @@ def build_authenticate(authenticator: Authenticator) -> Middleware:
     return authenticate
 
 
+def _require_run(ctx: RequestContext, run: str) -> None:
+    """What a run shows is good for model requests of its own agents, and for nothing else."""
+    placed = first_of(ctx.headers, SESSION_HEADERS) and first_of(ctx.headers, AGENT_HEADERS)
+    if ctx.dialect == "operator" or not placed or ctx.headers.get(RUN_HEADER) != run:
+        message = f"this credential is for model requests of agents of run {run}, which name it; use one of your own"
+        raise GatewayError(Reason.FORBIDDEN, message)
+
+
 def _is_everybodys(path: str) -> bool:
     """For these of our own paths any credential will do; what it may ask there is said there."""
-    return path == DECISIONS_PATH or path.startswith(HOOKS_PREFIX)
+    return path in (DECISIONS_PATH, DRAFT_PATH, RUNS_PATH) or path.startswith((HOOKS_PREFIX, RUNS_PATH + "/"))
 
 
 def _admin(authenticator: Authenticator, request: web.Request) -> Principal:

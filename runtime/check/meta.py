@@ -1,18 +1,22 @@
 """Reads `export const meta = {...}` off the syntax tree. It is a pure literal: parsed here, never evaluated."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from tree_sitter import Node
 
-from runtime.check.syntax import Script, first_statement, node_text, place_of
+from runtime.check.faults import CheckError, fault_at
+from runtime.check.syntax import Script, first_statement, node_text
+from runtime.core.limits import DECLARED_PHASES_MAX
 
-PHASES_MAX = 64
 LITERAL_DEPTH_MAX = 32
 RESERVED_KEYS = frozenset({"__proto__", "constructor", "prototype"})
 
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "v": "\v", "0": "\0", "\n": ""}
 _CONSTANTS: dict[str, Any] = {"true": True, "false": False, "null": None}
+_KEYS = frozenset({"name", "description", "whenToUse", "phases"})
+_PHASE_KEYS = frozenset({"title", "detail", "model"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,9 @@ class Meta:
     name: str | None = None
     description: str | None = None
     phases: tuple[PlannedPhase, ...] = ()
+    value: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """All of it; no key of it is one that means something to JavaScript objects."""
+    warnings: tuple[str, ...] = ()
 
 
 class NotLiteral(Exception):
@@ -38,20 +45,22 @@ class NotLiteral(Exception):
 
     def __init__(self, node: Node, code: str, message: str) -> None:
         super().__init__(message)
-        self.problem = f"{place_of(node)} {code}: {message}"
+        self.node = node
+        self.code = code
+        self.message = message
 
 
-def read_meta(script: Script) -> tuple[Meta, tuple[str, ...]]:
+def read_meta(script: Script) -> tuple[Meta, tuple[CheckError, ...]]:
     """The meta of a script and every problem with it."""
     statement = first_statement(script.root)
-    literal = None if statement is None else _meta_object(statement)
+    literal = None if statement is None else meta_object(statement)
     if statement is None or literal is None:
-        return Meta(), (_missing(script.root, statement),)
+        return Meta(), (_missing(script, statement),)
     try:
         value = read_literal(literal)
     except NotLiteral as error:
-        return Meta(), (error.problem,)
-    return _checked(literal, value)
+        return Meta(), (fault_at(script.source, error.node, error.code, error.message),)
+    return _checked(script, literal, value)
 
 
 def read_literal(node: Node, depth: int = 0) -> Any:
@@ -77,7 +86,7 @@ def read_literal(node: Node, depth: int = 0) -> Any:
             raise NotLiteral(node, "meta_not_literal", f"`meta` holds literals only, not this {_label(node)}.")
 
 
-def _meta_object(statement: Node) -> Node | None:
+def meta_object(statement: Node) -> Node | None:
     """The object of `export const meta = {...}`; None when the statement is anything else."""
     declaration = statement.child_by_field_name("declaration")
     if statement.type != "export_statement" or declaration is None or declaration.type != "lexical_declaration":
@@ -91,38 +100,57 @@ def _meta_object(statement: Node) -> Node | None:
     return value
 
 
-def _missing(program: Node, first: Node | None) -> str:
-    later = [child for child in program.named_children if _meta_object(child) is not None]
+def _missing(script: Script, first: Node | None) -> CheckError:
+    later = [child for child in script.root.named_children if meta_object(child) is not None]
     if later:
-        return f"{place_of(later[0])} meta_not_first: `export const meta` must be the first statement."
-    place = "1:1" if first is None else place_of(first)
-    return f"{place} meta_missing: begin the script with `export const meta = {{name: '...', description: '...'}}`."
+        message = "`export const meta` must be the first statement."
+        return fault_at(script.source, later[0], "meta_not_first", message)
+    message = "begin the script with `export const meta = {name: '...', description: '...'}`."
+    if first is None:
+        return CheckError("meta_missing", message)
+    return fault_at(script.source, first, "meta_missing", message)
 
 
-def _checked(node: Node, value: Any) -> tuple[Meta, tuple[str, ...]]:
-    place = place_of(node)
+def _checked(script: Script, node: Node, value: Any) -> tuple[Meta, tuple[CheckError, ...]]:
     if not isinstance(value, dict):
-        return Meta(), (f"{place} meta_not_literal: `meta` must be an object literal.",)
+        return Meta(), (fault_at(script.source, node, "meta_not_literal", "`meta` must be an object literal."),)
     fields = cast(dict[str, Any], value)
-    problems: list[str] = []
+    problems: list[CheckError] = []
     texts: dict[str, str | None] = {}
     for key in ("name", "description"):
         text = fields.get(key)
         texts[key] = text if isinstance(text, str) and text.strip() else None
         if texts[key] is None:
-            problems.append(f"{place} meta_missing_{key}: `meta.{key}` must be a text that is not empty.")
-    phases = fields.get("phases", [])
-    planned = _planned(phases)
+            message = f"`meta.{key}` must be a text that is not empty."
+            problems.append(fault_at(script.source, node, f"meta_missing_{key}", message))
+    planned = _planned(fields.get("phases", []))
     if planned is None:
-        problems.append(
-            f"{place} meta_invalid_phases: `meta.phases` is a list of at most {PHASES_MAX} objects with a `title`."
+        message = (
+            f"`meta.phases` is a list of at most {DECLARED_PHASES_MAX} objects with a `title` and perhaps a `detail` "
+            "and a `model`, all of them texts."
         )
-    return Meta(texts["name"], texts["description"], planned or ()), tuple(problems)
+        problems.append(fault_at(script.source, node, "meta_invalid_phases", message))
+    warnings = _warnings(fields, planned or ())
+    return Meta(texts["name"], texts["description"], planned or (), fields, warnings), tuple(problems)
+
+
+def _warnings(fields: dict[str, Any], planned: tuple[PlannedPhase, ...]) -> tuple[str, ...]:
+    """What is not used, or can hardly be meant."""
+    unknown = [key for key in fields if key not in _KEYS]
+    phases = fields.get("phases", [])
+    entries = cast(list[Any], phases) if planned and isinstance(phases, list) else []
+    unknown += [f"phases[{i}].{key}" for i, entry in enumerate(entries) for key in entry if key not in _PHASE_KEYS]
+    warnings = [f"meta_unknown_key: `meta.{key}` is not used." for key in unknown]
+    if not isinstance(fields.get("whenToUse", ""), str):
+        warnings.append("meta_unused_value: `meta.whenToUse` is no text and not used.")
+    titles = [phase.title for phase in planned]
+    twice = sorted({title for title in titles if titles.count(title) > 1})
+    return (*warnings, *(f"meta_duplicate_phase: the phase '{title}' is declared twice." for title in twice))
 
 
 def _planned(phases: Any) -> tuple[PlannedPhase, ...] | None:
     entries = cast(list[Any], phases) if isinstance(phases, list) else None
-    if entries is None or len(entries) > PHASES_MAX:
+    if entries is None or len(entries) > DECLARED_PHASES_MAX:
         return None
     planned = [_phase(cast(dict[str, Any], entry)) if isinstance(entry, dict) else None for entry in entries]
     found = [phase for phase in planned if phase is not None]
@@ -130,13 +158,13 @@ def _planned(phases: Any) -> tuple[PlannedPhase, ...] | None:
 
 
 def _phase(entry: dict[str, Any]) -> PlannedPhase | None:
-    """None without a title. What is no text beside it says nothing."""
+    """None without a title, and with anything but texts."""
     title, detail, model = (entry.get(key) for key in ("title", "detail", "model"))
     if not isinstance(title, str) or not title.strip():
         return None
-    return PlannedPhase(
-        title, detail if isinstance(detail, str) else None, model if isinstance(model, str) and model else None
-    )
+    if not isinstance(detail, str | None) or not isinstance(model, str | None):
+        return None
+    return PlannedPhase(title, detail, model or None)
 
 
 def _object(node: Node, depth: int) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from tree_sitter import Node
 
 from runtime.check.meta import NotLiteral, read_literal
 from runtime.check.sizes import Bindings
-from runtime.check.syntax import Script, node_text, walk
+from runtime.check.syntax import Script, node_text, outwards, walk
 
 OPTIONS = ("model", "agentType", "isolation", "effort")
 VALUES_MAX = 64
@@ -19,6 +20,8 @@ SPREADS_MAX = 8
 """How deep options are followed through `...base`."""
 UNKNOWN = "\ufffd"
 
+_LOOPS = frozenset({"while_statement", "do_statement", "for_statement", "for_in_statement"})
+_CALLBACKS = frozenset({"arrow_function", "function_expression"})
 _FIELDS = {
     "label": "label",
     "phase": "phase",
@@ -44,6 +47,8 @@ class CallSite:
     """The answer must have a given form."""
     more: bool = False
     """Options may be given that cannot be seen."""
+    inside: Literal["", "loop", "callback"] = ""
+    """What it stands in, nearest first: it may start more than one agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +107,19 @@ def _note_call(sites: Sites, call: Node, bindings: Bindings) -> None:
 
 def _site(call: Node, bindings: Bindings) -> CallSite:
     given = _arguments(call)
-    site = CallSite(_line(call))
+    site = CallSite(_line(call), inside=_inside(call))
     if any(each.type == "spread_element" for each in given[:2]):
         return replace(site, more=True)
     return site if len(given) < 2 else _with_options(site, given[1], bindings, SPREADS_MAX)
+
+
+def _inside(call: Node) -> Literal["", "loop", "callback"]:
+    for outer in outwards(call):
+        if outer.type in _LOOPS:
+            return "loop"
+        if outer.type in _CALLBACKS and outer.parent is not None and outer.parent.type == "arguments":
+            return "callback"
+    return ""
 
 
 def _with_options(site: CallSite, options: Node, bindings: Bindings, spreads: int) -> CallSite:

@@ -20,6 +20,7 @@ BLAST = re.compile(
     r"ringfence_(active_agents|agents|team|blast|depth|files|hosts|fuses?|unfused|controls|spawns|tool_calls)_"
 )
 POLICY = re.compile(r"ringfence_(decisions|shadow|policy|opa|approvals?)_")
+RUNS = re.compile(r"ringfence_(runs?|sandbox)_")
 SEEN_BY_SPAWNS = {"ringfence_agents_seen"}
 SUFFIXES = ("", "_total", "_bucket", "_sum", "_count")
 
@@ -48,7 +49,9 @@ def test_every_metric_on_a_board_or_in_a_rule_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("subject", "least"), [(MONEY, 20), (BLAST, 12), (POLICY, 11)], ids=["spend", "blast", "policy"]
+    ("subject", "least"),
+    [(MONEY, 20), (BLAST, 12), (POLICY, 11), (RUNS, 14)],
+    ids=["spend", "blast", "policy", "runs"],
 )
 def test_every_metric_of_a_subject_is_on_a_board_or_in_a_rule(subject: re.Pattern[str], least: int) -> None:
     shown = {family for name, family in defined().items() if name in used()}
@@ -89,6 +92,7 @@ def test_panels_have_ids_and_places_of_their_own() -> None:
         ("spend", "Spend", ["datasource", "team", "model"]),
         ("blast", "Blast radius", ["datasource", "team"]),
         ("policy", "Policy", ["datasource"]),
+        ("runs", "Runs", ["datasource"]),
     ],
 )
 def test_board_has_its_name_and_variables(stem: str, title: str, variables: list[str]) -> None:
@@ -153,7 +157,7 @@ def test_board_that_was_edited_by_hand_is_told(path: Path, tmp_path: Path) -> No
 
 def test_every_board_has_a_source_rules_and_a_copy_in_the_chart() -> None:
     stems = {path.stem for path in BOARDS}
-    assert stems == {path.stem for path in RULES} == {"spend", "blast", "policy"}
+    assert stems == {path.stem for path in RULES} == {"spend", "blast", "policy", "runs"}
     assert [path.name for path in BOARDS if not path.with_suffix(".py").exists()] == []
     files = ROOT / "helm" / "ringfence" / "files"
     assert {path.stem for path in (files / "dashboards").iterdir()} == stems

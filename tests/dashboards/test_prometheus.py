@@ -1,14 +1,18 @@
 """Every query of every panel and rule, asked of a real Prometheus that scraped a real gateway under traffic."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.runs.told import Change, RunNews, RunTold
+from gateway.telemetry.run_metrics import FAILURE_CODES, RunSums
 from tests.dashboards.board import panel_queries, rules, selectors
 from tests.dashboards.prometheus import Prometheus, scraping
-from tests.support.gateway import CREDENTIAL, Serving, request_body, serving
+from tests.gateway.runs.gated import Gated, gated
+from tests.support.gateway import CREDENTIAL, Serving, request_body
 from tests.support.upstream import Answer, ScriptedUpstream, stream_answer, text_block, tool_block
 
 TRAFFIC_SECONDS = 45
@@ -62,6 +66,33 @@ async def one_tree(gateway: Serving, upstream: ScriptedUpstream, session: str) -
         assert response.status != 200, await response.text()
 
 
+def one_run_of_each_end(gateway: Gated, news: RunNews, number: int) -> None:
+    """Runs of the runtime as it tells of them: one that is paused, and some that end."""
+    paused = RunTold(
+        run=f"wf_{number}",
+        name="sweep",
+        session="s",
+        user="alice",
+        credential="alice-laptop",
+        org="acme",
+        team="platform",
+        script_sha256="ab",
+        source="api",
+        created_ms=gateway.ground.clock.unix_ms(),
+    )
+    news.changed(paused, Change(before="running", after="paused"))
+    for after, sums in (
+        ("completed", RunSums(phases=2, agents=9, tokens=5_000, cost_nanousd=1_000_000_000, seconds=60)),
+        ("completed", RunSums(degraded=True)),
+        *(("failed", RunSums(failure=code)) for code in FAILURE_CODES),
+    ):
+        news.changed(replace(paused, run="wf_ended"), Change(before="running", after=after, sums=sums))
+    news.call_settled("cached", 1_000, 1_000_000)
+    news.sandbox_failed("script_timeout")
+    news.governed("main", 8)
+    news.journal_appended(0.001)
+
+
 async def lacking(prometheus: Prometheus, queries: dict[str, set[str]]) -> dict[str, set[str]]:
     """Those that have no data yet, or lack a label in it."""
     answers = {query: await prometheus.labels(query) for query in queries}
@@ -81,21 +112,22 @@ def asked() -> dict[str, set[str]]:
 
 @pytest.mark.waits
 async def test_every_query_has_data_after_traffic(tmp_path: Path) -> None:
-    async with (
-        ScriptedUpstream() as upstream,
-        serving(tmp_path, upstream.base_url, budgets=BUDGETS, fuses=FUSES) as gateway,
-        scraping(tmp_path, gateway.metrics_url) as prometheus,
-    ):
-        missing, rounds = asked(), 0
-        assert len(missing) > 120
-        try:
-            async with asyncio.timeout(TRAFFIC_SECONDS):
-                while missing:
-                    await one_round(gateway, upstream)
-                    await one_tree(gateway, upstream, f"tree-{rounds}")
-                    rounds += 1
-                    await prometheus.caught_up()
-                    missing = await lacking(prometheus, missing)
-        except TimeoutError:
-            assert missing == {}
-        assert await prometheus.unhealthy() == []
+    async with gated(tmp_path, budgets=BUDGETS, fuses=FUSES) as whole:
+        gateway, metrics, live = whole.serving, whole.ground.metrics, whole.ground.live
+        news = RunNews(metrics.runs, whole.ground.audit.record, None, whole.ground.clock)
+        live.runs = news
+        async with scraping(tmp_path, gateway.metrics_url) as prometheus:
+            missing, rounds = asked(), 0
+            assert len(missing) > 120
+            try:
+                async with asyncio.timeout(TRAFFIC_SECONDS):
+                    while missing:
+                        await one_round(gateway, whole.upstream)
+                        await one_tree(gateway, whole.upstream, f"tree-{rounds}")
+                        one_run_of_each_end(whole, news, rounds)
+                        rounds += 1
+                        await prometheus.caught_up()
+                        missing = await lacking(prometheus, missing)
+            except TimeoutError:
+                assert missing == {}
+            assert await prometheus.unhealthy() == []

@@ -29,7 +29,12 @@ HEADERS = (
     contract.BRIDGED_HEADER,
     SIGNATURE_HEADER,
 )
-WRITTEN_OTHERWISE = {"max": "limit_usd", "cost": "cost_usd", "warn_percent": "warn_at"}
+WRITTEN_OTHERWISE = {
+    "max": "limit_usd",
+    "cost": "cost_usd",
+    "warn_percent": "warn_at",
+    "max_cost_nanousd": "max_cost_usd",
+}
 """Fields of the checked configuration whose key in the file has another name."""
 NOT_WRITTEN = {"source"}
 """Fields that the reader of the file sets."""

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 import pytest
 
-from gateway.commands.client import GatewayClient, path_part
+from gateway.commands.client import GatewayClient, GatewayRefused, path_part
 from gateway.commands.output import EXIT_FAILED, EXIT_REFUSED, EXIT_UNREACHABLE, EXIT_USAGE, CommandFailed
 
 CREDENTIAL = "rf_operator-credential"
@@ -32,6 +32,8 @@ class Gateway:
         default_factory=list[tuple[str, str, dict[str, str], bytes]]
     )
     url: str = ""
+    broken: int = 0
+    """Requests that it takes and does not answer."""
 
     def client(self, credential: str | None = CREDENTIAL) -> GatewayClient:
         return GatewayClient(self.url, credential)
@@ -45,6 +47,10 @@ def gateway() -> Iterator[Gateway]:
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             told.asked.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            if told.broken:
+                told.broken -= 1
+                self.close_connection = True
+                return
             self.send_response(told.status)
             for name, value in told.headers.items():
                 self.send_header(name, value)
@@ -142,3 +148,46 @@ def test_credential_that_no_header_carries_is_not_shown(credential: str) -> None
     with pytest.raises(CommandFailed) as failed:
         GatewayClient("http://127.0.0.1:1", credential).read("/limits", Answer)
     assert failed.value.exit_code == EXIT_USAGE and credential not in failed.value.message
+
+
+def test_order_carries_a_key_of_its_own(gateway: Gateway) -> None:
+    for _ in range(2):
+        gateway.client().order("/runs", {}, Answer)
+    keys = {headers["idempotency-key"] for _, _, headers, _ in gateway.asked}
+    assert len(keys) == 2
+
+
+def test_order_without_an_answer_is_sent_once_more_under_the_same_key(gateway: Gateway) -> None:
+    gateway.broken = 1
+    assert gateway.client().order("/runs", {"name": "a"}, Answer).value == 1
+    (_, _, first, body), (_, _, second, again) = gateway.asked
+    assert first["idempotency-key"] == second["idempotency-key"] and body == again
+    gateway.broken = 2
+    with pytest.raises(CommandFailed) as failed:
+        gateway.client().order("/runs", {}, Answer)
+    assert failed.value.exit_code == EXIT_UNREACHABLE
+
+
+def test_refused_order_is_not_sent_again(gateway: Gateway) -> None:
+    gateway.status, gateway.body = 409, b'{"error":{"type":"conflict_error","message":"no","code":"c"}}'
+    with pytest.raises(GatewayRefused) as refused:
+        gateway.client().order("/runs/wf_1/stop", {}, Answer)
+    assert len(gateway.asked) == 1 and refused.value.status == 409 and refused.value.error["code"] == "c"
+
+
+def test_copy_writes_what_came_and_tells_a_refusal(gateway: Gateway) -> None:
+    gateway.body = b"x" * 200_000
+    pieces: list[bytes] = []
+    gateway.client().copy("/runs/wf_1/journal", pieces.append)
+    assert b"".join(pieces) == gateway.body and len(pieces) > 1
+    gateway.status = 404
+    with pytest.raises(GatewayRefused, match="answered 404"):
+        gateway.client().copy("/runs/wf_1/journal", pieces.append)
+
+
+def test_reader_that_goes_away_is_not_taken_for_a_gateway_that_does(gateway: Gateway) -> None:
+    def broken(_: bytes) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        gateway.client().copy("/runs/wf_1/journal", broken)

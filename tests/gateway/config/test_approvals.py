@@ -6,7 +6,7 @@ import pytest
 
 from gateway.config.approvals import read_approvals
 from gateway.config.document import Source, parse_document
-from gateway.config.model import Approvals, ApprovalWebhook, Secret
+from gateway.config.model import Approvals, Secret, WebhookConfig
 from gateway.config.values import Table
 
 
@@ -26,7 +26,7 @@ def test_section_that_is_left_out_gives_ten_minutes_and_two_eyes() -> None:
 
 def test_everything_can_be_said() -> None:
     text = "{expires_seconds: 60, four_eyes: true, webhook: {url: 'https://h.example/x?k=1', secret: '${HOOK}'}}"
-    webhook = ApprovalWebhook("https://h.example/x?k=1", Secret("a-long-random-secret"))
+    webhook = WebhookConfig("https://h.example/x?k=1", Secret("a-long-random-secret"))
     assert read(text) == (Approvals(60, True, webhook), [], [])
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from gateway.config import Secret
-from gateway.config.model import ApprovalWebhook
+from gateway.config.model import WebhookConfig
 from gateway.telemetry import webhook as module
 from gateway.telemetry.webhook import SIGNATURE_HEADER, Webhook
 from tests.gateway.core.approvalcases import approved, item
@@ -44,7 +44,7 @@ async def delivering(receiver: Receiver) -> AsyncIterator[Webhook]:
     app = web.Application()
     app.router.add_post("/hook", receiver.answer)
     async with TestServer(app) as server, aiohttp.ClientSession() as session:
-        config = ApprovalWebhook(str(server.make_url("/hook?to=ops")), Secret(SECRET))
+        config = WebhookConfig(str(server.make_url("/hook?to=ops")), Secret(SECRET))
         hook = Webhook(config, session, FakeClock(), retry_seconds=(0, 0))
         task = asyncio.get_running_loop().create_task(hook.run())
         yield hook
@@ -91,7 +91,7 @@ async def test_lost_events_are_counted_and_said_once_without_the_address(caplog:
 
 async def test_unreachable_receiver_never_makes_the_teller_wait() -> None:
     async with aiohttp.ClientSession() as session:
-        config = ApprovalWebhook("http://127.0.0.1:9/hook", Secret(SECRET))
+        config = WebhookConfig("http://127.0.0.1:9/hook", Secret(SECRET))
         hook = Webhook(config, session, FakeClock(), retry_seconds=())
         for number in range(module.QUEUE_MAX + 2):
             hook.tell("asked", item(id=f"apr_{number}"))
@@ -108,7 +108,21 @@ async def test_remembered_answer_is_no_event() -> None:
 
 
 def test_address_and_secret_are_not_shown() -> None:
-    assert "hook" not in repr(ApprovalWebhook("https://example.com/hook", Secret(SECRET))).lower().replace(
-        "webhook", ""
-    )
-    assert SECRET not in repr(ApprovalWebhook("https://example.com", Secret(SECRET)))
+    assert "hook" not in repr(WebhookConfig("https://example.com/hook", Secret(SECRET))).lower().replace("webhook", "")
+    assert SECRET not in repr(WebhookConfig("https://example.com", Secret(SECRET)))
+
+
+async def test_event_of_any_kind_is_signed_and_a_lost_one_names_its_section(caplog: pytest.LogCaptureFixture) -> None:
+    receiver = Receiver(500)
+    app = web.Application()
+    app.router.add_post("/hook", receiver.answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        config = WebhookConfig(str(server.make_url("/hook")), Secret(SECRET))
+        hook = Webhook(config, session, FakeClock(), section="runs", retry_seconds=())
+        task = asyncio.get_running_loop().create_task(hook.run())
+        hook.send("run.failed", {"run": {"run": "wf_a"}})
+        hook.send("run.completed", {"run": {"run": "wf_b"}})
+        first, second = await receiver.next(), await receiver.next()
+        task.cancel()
+    assert (first["type"], first["run"], second["type"]) == ("run.failed", {"run": "wf_a"}, "run.completed")
+    assert "see runs.webhook in the configuration" in caplog.text

@@ -119,7 +119,8 @@ def test_as_many_places_are_named_as_the_limit() -> None:
 def test_phases_tell_detail_and_model_and_their_models_are_listed() -> None:
     script = (
         "export const meta = {name: 'n', description: 'd', phases: "
-        "[{title: 'Find', detail: 'one each', model: 'haiku'}, {title: 'Fix', detail: 5}]}\nagent('x', {model: 'opus'})"
+        "[{title: 'Find', detail: 'one each', model: 'haiku'}, {title: 'Fix', detail: null}]}\n"
+        "agent('x', {model: 'opus'})"
     )
     profile = check(script)
     assert profile.planned == (PlannedPhase("Find", "one each", "haiku"), PlannedPhase("Fix"))

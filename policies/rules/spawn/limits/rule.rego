@@ -27,6 +27,7 @@ violations contains lib.violation(
 	"wait until some have ended",
 ) if {
 	input.action.kind == "spawn"
+	not is_of_run
 	input.meters.session.active_agents >= settings.spawn.width
 }
 
@@ -35,7 +36,28 @@ violations contains lib.violation(
 	"finish with the agents there are, or start a new session",
 ) if {
 	input.action.kind == "spawn"
+	not is_of_run
 	input.meters.session.agents >= settings.spawn.total
+}
+
+violations contains lib.violation(
+	sprintf("the run has %d active agents, %d is the limit", [input.meters.run.active_agents, settings.spawn.run.width]),
+	"let the script do fewer things side by side",
+) if {
+	input.action.kind == "spawn"
+	is_of_run
+	is_number(settings.spawn.run.width)
+	input.meters.run.active_agents >= settings.spawn.run.width
+}
+
+violations contains lib.violation(
+	sprintf("the run has had %d agents, %d is the limit", [input.meters.run.agents, settings.spawn.run.total]),
+	"let fewer agents do more each",
+) if {
+	input.action.kind == "spawn"
+	is_of_run
+	is_number(settings.spawn.run.total)
+	input.meters.run.agents >= settings.spawn.run.total
 }
 
 violations contains lib.violation(
@@ -104,6 +126,14 @@ uncounted contains "how many active agents you have" if {
 	input.action.kind == "spawn"
 	is_number(settings.spawn.user.width)
 	not is_user_width_known
+}
+
+# An agent that the gateway's own runtime starts is one of its run's, which has limits of its own.
+is_of_run if {
+	input.action.kind == "spawn"
+	input.action.via == "runtime"
+	is_number(input.meters.run.active_agents)
+	is_number(input.meters.run.agents)
 }
 
 # The query of a tool call comes from the agent that asks; the new one is a level deeper.

@@ -1,0 +1,198 @@
+"""`ringfence runs start`: the card, the question, the launch. What comes after it is `run_wait.py`'s and `watch.py`'s.
+
+Consent is given for the script that was shown: its hash goes with the launch, and another script is refused.
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.commands.client import GatewayClient, GatewayRefused
+from gateway.commands.output import (
+    EXIT_DONE,
+    EXIT_RUN_FAILED,
+    EXIT_RUN_STOPPED,
+    EXIT_USAGE,
+    CommandFailed,
+    plain,
+    print_json,
+    print_json_line,
+    print_rich,
+)
+from gateway.commands.run_card import Card, choose, print_card
+from gateway.commands.workflows import read_script
+from gateway.contract import ADMIN_PREFIX, RUNS_PATH
+
+CHECK_SECONDS = 60.0
+"""A check rehearses the script."""
+POLICY_STATUS = 451
+RUNS = RUNS_PATH.removeprefix(ADMIN_PREFIX)
+NOBODY_TO_ASK = (
+    "somebody has to approve this script, and there is no terminal to ask at: "
+    "look at it with `ringfence runs dry-run`, then start it with --yes"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to start, and with which limits."""
+
+    file: Path | None = None
+    name: str | None = None
+    args: str | None = None
+    workspace: Path | None = None
+    session: str | None = None
+    model: str | None = None
+    max_agents: int | None = None
+    max_cost_usd: float | None = None
+    budget_tokens: int | None = None
+    resume_from: str | None = None
+    mode: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who sits at the terminal, if anybody."""
+
+    ask: Callable[[str], str] | None
+    """Shows a question and returns the line that was typed."""
+    environ: Mapping[str, str]
+    yes: bool = False
+    """They have said so beforehand."""
+
+
+class Launch(msgspec.Struct, frozen=True, rename="camel"):
+    """Answer of a start."""
+
+    run_id: str
+    status: str = ""
+    state: str | None = None
+    workflow_name: str = ""
+    summary: str = ""
+    warning: str | None = None
+
+
+def body_of(wanted: Wanted) -> dict[str, Any]:
+    """What the gateway is asked. Raises CommandFailed."""
+    if wanted.file is None and wanted.name is None and wanted.resume_from is None:
+        raise CommandFailed("name a script's FILE, --name of a saved one, or --resume-from an earlier run", EXIT_USAGE)
+    if wanted.file is not None and wanted.name is not None:
+        raise CommandFailed("name a FILE or --name, not both", EXIT_USAGE)
+    body = {
+        "script": read_script(wanted.file) if wanted.file is not None else None,
+        "name": wanted.name,
+        "session": wanted.session,
+        "workspace": str(wanted.workspace.absolute()) if wanted.workspace is not None else None,
+        "model": wanted.model,
+        "maxAgents": wanted.max_agents,
+        "maxCostUsd": wanted.max_cost_usd,
+        "budgetTokens": wanted.budget_tokens,
+        "resumeFromRunId": wanted.resume_from,
+        "resumeMode": wanted.mode,
+    }
+    given = {name: value for name, value in body.items() if value is not None}
+    return given if wanted.args is None else given | {"args": read_args(wanted.args)}
+
+
+def read_args(text: str) -> Any:
+    """JSON, or `@file` that holds some. Raises CommandFailed."""
+    source = text
+    try:
+        if text.startswith("@"):
+            source = Path(text[1:]).read_text(encoding="utf-8")
+        return json.loads(source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"--args: {text[1:]} cannot be read ({error})", EXIT_USAGE) from None
+    except ValueError as error:
+        message = f'--args: {error}; write JSON, such as \'{{"root": "src"}}\' or \'"a text"\', or @FILE'
+        raise CommandFailed(message, EXIT_USAGE) from None
+
+
+def start_run(client: GatewayClient, wanted: Wanted, person: Person, *, as_json: bool) -> Launch:
+    """Ask whoever has to be asked, and start it. Raises CommandFailed."""
+    body = body_of(wanted)
+    with _telling(wanted, as_json=as_json):
+        body = body | {"consent": "once"} if person.yes else _agreed(client, wanted, person, body)
+        launch = client.order(RUNS, body, Launch)
+    if as_json:
+        print_json_line(launch)
+        return launch
+    state = f" and is {launch.state}" if launch.state else ""
+    lines = [f"{launch.run_id} ({launch.workflow_name}) was started{state}: {launch.summary}"]
+    lines += [f"warning: {launch.warning}"] if launch.warning else []
+    if launch.state == "pending_approval":
+        lines.append(f"it waits for a person: ringfence runs approve {launch.run_id}")
+    print_rich(*map(plain, lines))
+    return launch
+
+
+def dry_run(client: GatewayClient, wanted: Wanted, *, as_json: bool) -> int:
+    """Show the card, start nothing."""
+    with _telling(wanted, as_json=as_json):
+        card = _check(client, body_of(wanted))
+    if as_json:
+        print_json(card)
+    else:
+        print_card(msgspec.convert(card, Card))
+    return EXIT_DONE
+
+
+def _check(client: GatewayClient, body: dict[str, Any]) -> dict[str, Any]:
+    patient = GatewayClient(client.url, client.credential, CHECK_SECONDS)
+    return patient.send(f"{RUNS}/dry-run", body, dict[str, Any])
+
+
+def _agreed(client: GatewayClient, wanted: Wanted, person: Person, body: dict[str, Any]) -> dict[str, Any]:
+    """The launch of exactly what was shown. An edited script is checked and shown anew (W140)."""
+    while True:
+        card = msgspec.convert(_check(client, body), Card)
+        shown = body | ({"scriptSha256": card.consent.script_sha256} if card.consent.script_sha256 else {})
+        if not card.approval.needed:
+            return shown
+        if person.ask is None:
+            raise CommandFailed(NOBODY_TO_ASK, EXIT_RUN_STOPPED)
+        print_card(card)
+        choice = choose(card, person.ask, editable=wanted.file is not None)
+        if choice == "no":
+            raise CommandFailed("not started", EXIT_RUN_STOPPED)
+        if choice != "edit":
+            return shown | {"consent": choice}
+        assert wanted.file is not None
+        edit(wanted.file, person.environ)
+        body = body | {"script": read_script(wanted.file)}
+
+
+def edit(file: Path, environ: Mapping[str, str]) -> None:
+    """Open it in the user's editor. Raises CommandFailed."""
+    editor = environ.get("VISUAL") or environ.get("EDITOR") or "vi"
+    try:
+        subprocess.run([*shlex.split(editor), os.fspath(file)], check=True)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        raise CommandFailed(f"the editor {editor!r} failed ({error}); set EDITOR") from None
+
+
+@contextlib.contextmanager
+def _telling(wanted: Wanted, *, as_json: bool) -> Generator[None]:
+    """Refusals of scripts and of runs have exit codes of their own, and scripts a place."""
+    try:
+        yield
+    except GatewayRefused as refused:
+        error = refused.error
+        if as_json:
+            print_json_line({"error": error})
+        if error.get("type") == "invalid_script":
+            file = wanted.file or wanted.name or wanted.resume_from
+            place = "".join(f":{error[name]}" for name in ("line", "column") if error.get(name) is not None)
+            message = str(plain(f"{file}{place}: {error.get('code', 'invalid')}: {error.get('message', '')}"))
+            raise GatewayRefused(message, refused.status, error, EXIT_RUN_FAILED) from None
+        if refused.status == POLICY_STATUS:
+            raise GatewayRefused(refused.message, refused.status, error, EXIT_RUN_STOPPED) from None
+        raise

@@ -1,0 +1,215 @@
+"""Mounts the workflow runtime on the gateway: its ports on the gateway's parts, its desk behind the gateway's paths.
+
+The only place besides `app.py` and `__main__.py` that knows both. The runtime's agents reach the gateway over HTTP like
+any client: their base URL is known once the server listens.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+from gateway.assembly import RequestPath
+from gateway.config.model import Runs as RunsConfig
+from gateway.core.decision import Principal
+from gateway.errors import GatewayError, Reason
+from gateway.ground import Ground
+from gateway.mount.desk import MountedDesk
+from gateway.mount.news import NewsListener
+from gateway.mount.policy import GateAdmission, PriceTags
+from gateway.ports import ScriptProfiler
+from gateway.runs.gate import RunGate, Setting
+from gateway.runs.listprices import ListPrices
+from gateway.runs.room import Room
+from gateway.runs.told import RunNews
+from runtime.agents.attempts import LocalAgents, Means
+from runtime.agents.client import GatewayClient
+from runtime.agents.judging import SchemaJudge
+from runtime.attempts import Attempts, Places
+from runtime.core.governor import Governor
+from runtime.core.limits import Limits
+from runtime.desk import Desk
+from runtime.launch import Settings
+from runtime.library import Library
+from runtime.lookup import Lookup
+from runtime.planning import Planner
+from runtime.ports import Prices
+from runtime.readings import Readings
+from runtime.runner import Ground as RunGround
+from runtime.runs import Runs
+from runtime.sandbox.host import ChildSandboxes
+from runtime.stores import StoreInvalid, open_run_store
+from runtime.tools.bubblewrap import NoSandbox, find_bubblewrap
+from runtime.tools.toolbox import FolderToolboxes
+from runtime.workspace import Folders, GitWorkspaces
+
+CHORE_SECONDS = 1.0
+PURGE_SECONDS = 3_600.0
+AGENTS_AT_ONCE = 1_024
+"""Model requests of all runs to one upstream, at most."""
+
+NOWHERE = "http://127.0.0.1:9"
+"""Until it is known where the gateway listens."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Mounted:
+    """The runtime, at work."""
+
+    desk: MountedDesk
+    runs: Runs
+    client: GatewayClient
+    chores: list[asyncio.Task[None]]
+    listens: asyncio.Event
+    """Set when the gateway can be reached: until then no run is taken up."""
+
+    def reached_at(self, base_url: str) -> None:
+        """The gateway listens there: agents may ask it, and runs that were left are taken up."""
+        self.client.reach(base_url)
+        self.listens.set()
+
+    async def leave(self) -> None:
+        """Leave every run so that it can be taken up again. May be called more than once."""
+        for chore in self.chores:
+            chore.cancel()
+        await self.runs.close()
+
+
+@contextlib.asynccontextmanager
+async def mount_runs(ground: Ground, path: RequestPath, profile: ScriptProfiler) -> AsyncGenerator[Mounted]:
+    """Build the runtime. `leave` is called before the gateway's tasks are ended; on the way out everything is closed.
+
+    Raises `GatewayError`: the store of runs cannot be used.
+    """
+    config, clock, tasks = ground.config, ground.clock, ground.tasks
+    settings, prices = build_settings(config.runs), build_prices(ground)
+    folders = Folders([str(each) for each in config.runs.workspaces])
+    workspaces, judge, client = GitWorkspaces(folders), SchemaJudge(), GatewayClient(NOWHERE)
+    shell = await find_bubblewrap() if config.runs.bash else NoSandbox("runs.bash is off in the configuration")
+    try:
+        store = await open_run_store(config.store.url, spawn=tasks.spawn)
+    except StoreInvalid as error:
+        raise GatewayError(Reason.STORE_UNAVAILABLE, f"store.url: {error}") from None
+    means = Means(
+        client=client,
+        judge=judge,
+        toolboxes=FolderToolboxes(shell),
+        workspaces=workspaces,
+        prices=prices,
+        clock=clock,
+    )
+    news = RunNews(ground.metrics.runs, ground.audit.record, ground.run_webhook, clock)
+    ground.live.runs = news
+    listener, scripts = NewsListener(news), Library(store)
+    admission = GateAdmission(
+        build_gate(ground, path, profile), ground.authenticator.run_bearers, Room(ground.store, clock)
+    )
+    places = Places(Governor(AGENTS_AT_ONCE), clock)
+    attempts = Attempts(agents=LocalAgents(means), admission=admission, places=places, listener=listener)
+    run_ground = RunGround(
+        store=store,
+        sandboxes=ChildSandboxes(),
+        attempts=attempts,
+        lookup=Lookup(scripts),
+        listener=listener,
+        clock=clock,
+        spawn=tasks.spawn,
+    )
+    runs = Runs(run_ground, admission, workspaces, settings=settings, me=process_name())
+    readings = Readings(runs)
+    desk = Desk(runs, readings, scripts, settings)
+    planner = Planner(desk, scripts, prices, settings)
+    listens = asyncio.Event()
+    chores = [
+        tasks.spawn(f"runs: {name}", _keep_doing(listens, name, seconds, work))
+        for name, seconds, work in chores_of(runs, places)
+    ]
+    try:
+        yield Mounted(MountedDesk(desk, readings, planner), runs, client, chores, listens)
+    finally:
+        await client.close()
+        await judge.close()
+        await store.close()
+
+
+Work = Callable[[], Awaitable[None]]
+
+
+def chores_of(runs: Runs, places: Places) -> list[tuple[str, float, Work]]:
+    """What is done again and again."""
+
+    async def grant() -> None:
+        places.grant()
+
+    return [
+        ("hold on to leases", CHORE_SECONDS, runs.renew),
+        ("take over", CHORE_SECONDS, runs.take_over),
+        ("let sleep", CHORE_SECONDS, runs.let_sleep),
+        ("look for room", CHORE_SECONDS, runs.look_for_room),
+        ("grant places", CHORE_SECONDS, grant),
+        ("forget what is old", PURGE_SECONDS, runs.purge),
+    ]
+
+
+def build_settings(config: RunsConfig) -> Settings:
+    """The configuration, in the runtime's words."""
+    pauses = config.confirm == "pause"
+    return Settings(
+        enabled=config.enabled,
+        limits=Limits(
+            concurrency=config.concurrency,
+            agents=config.agents_max,
+            lifetime_seconds=config.lifetime_seconds,
+            warn_agents=config.confirm_agents,
+            warn_tokens=config.confirm_tokens,
+        ),
+        model=config.model,
+        forced_model=config.workflow_model,
+        open_per_session=config.open_per_session,
+        max_cost_nanousd=config.max_cost_nanousd,
+        confirm_agents=config.confirm_agents if pauses else None,
+        confirm_tokens=config.confirm_tokens if pauses else None,
+        asks=config.approval == "ask",
+        auto_resume=config.auto_resume,
+        strict_options=config.strict_options,
+        pipeline_null=config.pipeline_null,
+        keep_days=config.keep_days,
+    )
+
+
+def build_prices(ground: Ground) -> Prices:
+    """What tokens cost at list price."""
+    config = ground.config
+    return PriceTags(ListPrices(ground.prices, config.aliases, config.prices.fallback_model, ground.clock))
+
+
+def build_gate(ground: Ground, path: RequestPath, profile: ScriptProfiler) -> RunGate:
+    """Policy, people and fuses, asked about runs."""
+    asks = ground.config.runs.approval != "never"
+
+    def current(owner: Principal) -> Principal | None:
+        return ground.authenticator.current(owner)
+
+    setting = Setting(current, profile, ground.prices.catalogue, asks_people=asks)
+    return RunGate(path.decider, path.boards, path.lineages, ground.store, ground.metrics, ground.clock, setting)
+
+
+def process_name() -> str:
+    """This process, among all that share a store."""
+    return f"{socket.gethostname()}/{os.getpid()}/{os.urandom(4).hex()}"
+
+
+async def _keep_doing(listens: asyncio.Event, name: str, seconds: float, work: Work) -> None:
+    """From the moment the gateway listens, until cancelled."""
+    await listens.wait()
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001  # whatever it was, the next round must come
+            _log.warning("runs: %s failed (%s: %s); it is tried again", name, type(error).__name__, error)

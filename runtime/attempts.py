@@ -1,0 +1,226 @@
+"""The agents of runs at work: each attempt is admitted, waits for its turn, and tells its run how it goes.
+
+What an agent does is `agents/`; what follows from how it ends is `core/settling.py`. Model requests of all runs to one
+upstream share the places that the governor gives them (W96).
+"""
+
+import asyncio
+import logging
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from runtime.core import happenings as on
+from runtime.core.calls import Call
+from runtime.core.governor import Governor
+from runtime.core.limits import LABEL_CHARS_MAX
+from runtime.core.model import AgentId, CallIndex, Finished, RunSpec, Usage
+from runtime.core.view import View
+from runtime.ports import Admission, Agents, AgentTask, Clock, Limited, Listener
+
+Tell = Callable[[on.Event], None]
+
+_log = logging.getLogger(__name__)
+
+
+class Places:
+    """Who may ask an upstream now, in order of arrival."""
+
+    def __init__(self, governor: Governor, clock: Clock) -> None:
+        self._governor = governor
+        self._clock = clock
+        self._queues: defaultdict[str, deque[asyncio.Future[None]]] = defaultdict(deque)
+
+    async def enter(self, upstream: str) -> None:
+        """Wait for a place and take it."""
+        queue = self._queues[upstream]
+        if not queue and self._governor.enter(upstream, self._clock.monotonic()):
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                queue.remove(turn)
+            else:
+                self.leave(upstream)
+            raise
+
+    def leave(self, upstream: str) -> None:
+        """Give the place back."""
+        self._governor.leave(upstream)
+        self._grant(upstream)
+
+    def burst(self, upstream: str) -> int | None:
+        """It refuses for now: the new limit, if it was lowered."""
+        return self._governor.burst(upstream, self._clock.monotonic())
+
+    def grant(self) -> None:
+        """Called about once a second: what has recovered meanwhile takes more."""
+        for upstream in self._queues:
+            self._grant(upstream)
+
+    def allowed(self) -> dict[str, int]:
+        """At once, of every upstream."""
+        return self._governor.gauges()
+
+    def _grant(self, upstream: str) -> None:
+        queue = self._queues[upstream]
+        waiting = [turn for turn in queue if not turn.done()]
+        for turn in waiting:
+            if not self._governor.enter(upstream, self._clock.monotonic()):
+                return
+            queue.remove(turn)
+            turn.set_result(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempts:
+    """What every attempt of a process needs."""
+
+    agents: Agents
+    admission: Admission
+    places: Places
+    listener: Listener
+
+    def crew(self, spec: RunSpec, tell: Tell, view: View) -> "Crew":
+        """The agents of one run."""
+        return Crew(self, spec, tell, view)
+
+
+class Crew:
+    """The agents of one run."""
+
+    def __init__(self, ground: Attempts, spec: RunSpec, tell: Tell, view: View) -> None:
+        self.ground = ground
+        self.spec = spec
+        self.tell = tell
+        self.view = view
+        self.thawed = asyncio.Event()
+        """Agents may ask on."""
+        self.thawed.set()
+        self._messages: defaultdict[CallIndex, deque[str]] = defaultdict(deque)
+        self._bearer: str | None = None
+
+    async def work(self, call: Call, attempt: int, agent_id: AgentId) -> None:
+        """One attempt, from its admission to its end."""
+        task = AgentTask(
+            run=self.spec,
+            index=call.index,
+            attempt=attempt,
+            agent_id=agent_id,
+            prompt=call.prompt,
+            options=call.options,
+            label=label_of(call),
+            phase=call.phase,
+            bearer=self._open_bearer(),
+        )
+        finished = await self._finish(task)
+        self.tell(on.AttemptEnded(call.index, attempt, finished))
+
+    def freeze(self, frozen: bool) -> None:
+        """Agents wait before their next request, or go on."""
+        if frozen:
+            self.thawed.clear()
+        else:
+            self.thawed.set()
+
+    def say(self, index: CallIndex, text: str) -> None:
+        """For the next request of an agent."""
+        self._messages[index].append(text)
+
+    def heard(self, index: CallIndex) -> Sequence[str]:
+        """What it has not heard yet."""
+        return tuple(self._messages.pop(index, ()))
+
+    def close(self) -> None:
+        """The run asks nothing more."""
+        if self._bearer is not None:
+            self._bearer = None
+            self.ground.admission.close_bearer(self.spec.id)
+
+    def _open_bearer(self) -> str:
+        if self._bearer is None:
+            self._bearer = self.ground.admission.open_bearer(self.spec)
+        return self._bearer
+
+    async def _finish(self, task: AgentTask) -> Finished:
+        verdict = await self.ground.admission.decide_spawn(task)
+        if not verdict.allow:
+            return Finished(null="permission", detail=verdict.message)
+        watch = AgentWatch(self, task)
+        try:
+            return await self.ground.agents.attempt(task, watch)
+        except Exception as error:  # noqa: BLE001  # one agent's fault ends that agent, not its run
+            _log.exception("agent %s of run %s failed", task.agent_id, self.spec.id)
+            return Finished(null="api_error", detail=f"the agent broke off: {type(error).__name__}")
+        finally:
+            watch.close()
+            self.ground.admission.end_agent(task)
+
+
+class AgentWatch:
+    """Implements `ports.Watch` for one attempt."""
+
+    def __init__(self, crew: Crew, task: AgentTask) -> None:
+        self._crew = crew
+        self._task = task
+        self._upstream = task.options.model or crew.spec.model or "default"
+        self._has_place = False
+
+    async def before_request(self) -> Sequence[str]:
+        """Wait while the run is frozen, then for a place at the upstream."""
+        self._leave()
+        await self._crew.thawed.wait()
+        await self._crew.ground.places.enter(self._upstream)
+        self._has_place = True
+        return self._crew.heard(self._task.index)
+
+    def began(self) -> None:
+        """The first byte is there."""
+        self._crew.tell(on.FirstByteSeen(self._task.index, self._task.attempt))
+        self._crew.view.began(self._task.index)
+
+    def used(self, usage: Usage) -> None:
+        """A request was answered."""
+        self._leave()
+        self._crew.tell(on.RequestAnswered(self._task.index, self._task.attempt, usage))
+        self._crew.view.progressed(self._task.index, usage)
+
+    def used_tool(self, name: str, title: str, *, failed: bool) -> None:
+        """A tool ran."""
+        self._crew.view.progressed(self._task.index, Usage(), f"{name} {title}".rstrip())
+
+    def warn(self, code: str, message: str) -> None:
+        """Something to tell of."""
+        self._crew.tell(on.Noticed(code, message))
+
+    async def limited(self, limit: Limited) -> None:
+        """The run waits with the agent, or, in a burst, only its requests do."""
+        self._leave()
+        crew = self._crew
+        if limit.kind == "throttled":
+            allowed = crew.ground.places.burst(self._upstream)
+            if allowed is not None:
+                crew.ground.listener.governed(self._upstream, allowed)
+                text = f"{self._upstream} refuses requests for now: {allowed} at once from here on"
+                crew.tell(on.Noticed("concurrency_changed", text))
+        else:
+            crew.thawed.clear()
+            crew.tell(on.PauseAsked(limit.kind, until_ms=limit.until_ms, message=limit.message))
+        await crew.thawed.wait()
+
+    def close(self) -> None:
+        """The attempt is over."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._has_place:
+            self._has_place = False
+            self._crew.ground.places.leave(self._upstream)
+
+
+def label_of(call: Call) -> str:
+    """How people see the call (W47)."""
+    return call.options.label or " ".join(call.prompt.split())[:LABEL_CHARS_MAX]

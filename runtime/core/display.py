@@ -1,0 +1,26 @@
+"""Makes model-written text fit to be shown (W21, W90, W177): nothing invisible, nothing endless. Not for markup:
+whoever writes HTML, a terminal or an envelope escapes for it once more.
+"""
+
+import re
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+)
+_SPACE = re.compile(r"\s+")
+_CUT = "\u2026"
+
+
+def visible(text: str) -> str:
+    """What cannot be seen or reorders what is seen as `\\u{202E}`; TAB and line ends stay."""
+    return _UNSEEN.sub(lambda found: f"\\u{{{ord(found.group()):04X}}}", text)
+
+
+def clip(text: str, chars_max: int) -> str:
+    """At most so many characters, with a mark where some are missing."""
+    return text if len(text) <= chars_max else text[: chars_max - 1] + _CUT
+
+
+def one_line(text: str, chars_max: int) -> str:
+    """For names and labels."""
+    return clip(visible(_SPACE.sub(" ", text[: 4 * chars_max]).strip()), chars_max)

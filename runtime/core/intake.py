@@ -1,0 +1,217 @@
+"""What the script asked for in one drain, in program order: calls, phases, logs, timers, nested workflows."""
+
+import msgspec
+
+from runtime.core.calls import Call
+from runtime.core.happenings import ClearTimer, FindWorkflow, NestedFound, SetTimer
+from runtime.core.journal import (
+    IssuedLine,
+    LogLine,
+    NestedLine,
+    PhaseLine,
+    RefusedLine,
+    TimerLine,
+    WarningLine,
+    call_key,
+)
+from runtime.core.limits import NESTED_CALLS_MAX, PROMPT_BYTES_MAX
+from runtime.core.model import CallIndex, Scope, Thrown, json_of
+from runtime.core.program import AgentOp, ClearOp, Drained, GroupOp, LogOp, PhaseOp, TimerOp, WarnOp, WorkflowOp
+from runtime.core.recovery import Settled, nested_delivery, timer_delivery
+from runtime.core.replay import Hit
+from runtime.core.run import Run
+from runtime.core.schemas import preflight
+from runtime.core.settling import adopt, refuse, take_over
+
+
+class Strayed(Exception):
+    """The script does not ask again for what its journal says it had asked for."""
+
+
+def take_in(run: Run, drained: Drained) -> None:
+    """Raises `Strayed`."""
+    scopes = iter(run.batches.assign([op.scope for op in drained.ops if isinstance(op, AgentOp)]))
+    if run.replay is not None:
+        run.replay.next_drain()
+    for op in drained.ops:
+        if isinstance(op, AgentOp):
+            _issue(run, op, next(scopes))
+        else:
+            _take(run, op)
+    run.end = drained.end or run.end
+
+
+def fire(run: Run, id: int) -> None:
+    """A timer is due, if it was not cleared meanwhile."""
+    scope = run.timers.pop(id, None)
+    if scope is None:
+        return
+    line = TimerLine(at_ms=run.now_ms, id=id, scope=scope, seq=run.next_seq(), spent=run.spend.output_tokens)
+    run.write(line)
+    run.outbox.append(timer_delivery(line))
+
+
+def answer_nested(run: Run, id: int, answer: NestedFound | str) -> None:
+    """The script gets the program, or an error that it can catch."""
+    op = run.wanted.pop(id, None)
+    if op is None:
+        return
+    found = answer if isinstance(answer, NestedFound) else None
+    line = NestedLine(
+        at_ms=run.now_ms,
+        id=id,
+        scope=op.scope,
+        seq=run.next_seq(),
+        spent=run.spend.output_tokens,
+        wanted=op.name or op.script_path or "",
+        name=found.name if found else None,
+        source_sha256=found.source_sha256 if found else None,
+        source=found.source if found else None,
+        body=found.body if found else None,
+        meta=found.meta if found else msgspec.UNSET,
+        args=json_of(op.args) if found else msgspec.UNSET,
+        error=None if found else str(answer),
+    )
+    run.write(line)
+    if run.replay is not None:
+        run.replay.nested_found(op, line.source_sha256)
+    run.outbox.append(nested_delivery(line))
+
+
+def _take(run: Run, op: GroupOp | PhaseOp | LogOp | WarnOp | TimerOp | ClearOp | WorkflowOp) -> None:
+    match op:
+        case GroupOp():
+            if run.replay is not None:
+                run.replay.group(op.scope, op.group)
+        case PhaseOp():
+            run.phase[op.nested] = op.title
+            run.brakes.advanced()
+            _narrate(run, PhaseLine(at_ms=run.now_ms, title=op.title, nested=op.nested))
+        case LogOp():
+            _narrate(run, LogLine(at_ms=run.now_ms, text=op.text, dropped=op.dropped, nested=op.nested))
+        case WarnOp():
+            _narrate(run, WarningLine(at_ms=run.now_ms, code=op.code, message=op.message, from_script=True))
+        case TimerOp():
+            _set_timer(run, op)
+        case ClearOp():
+            if run.timers.pop(op.id, None) is not None:
+                run.order(ClearTimer(op.id))
+        case WorkflowOp():
+            _look_for(run, op)
+
+
+def _set_timer(run: Run, op: TimerOp) -> None:
+    if op.id not in run.recovered.answered:
+        run.timers[op.id] = op.scope
+        run.order(SetTimer(op.id, run.now_ms + op.ms))
+
+
+def _narrate(run: Run, line: PhaseLine | LogLine | WarningLine) -> None:
+    """Write it, unless it stands in the journal already: the script says the same things again."""
+    if run.recovered.narrated:
+        run.recovered.narrated -= 1
+    else:
+        run.write(line)
+
+
+def _look_for(run: Run, op: WorkflowOp) -> None:
+    run.nested += 1
+    if run.replay is not None:
+        run.replay.nested_asked(op)
+    if op.id in run.recovered.answered:
+        if run.replay is not None:
+            run.replay.nested_found(op, run.recovered.answered[op.id])
+        return
+    run.wanted[op.id] = op
+    if run.nested > NESTED_CALLS_MAX:
+        answer_nested(run, op.id, f"a run calls workflow() at most {NESTED_CALLS_MAX} times")
+    else:
+        run.order(FindWorkflow(op.id, op.name, op.script_path))
+
+
+def _issue(run: Run, op: AgentOp, scope: Scope) -> None:
+    call = Call(
+        index=CallIndex(len(run.calls)),
+        id=op.id,
+        key=call_key(op.prompt, op.options),
+        scope=scope,
+        prompt=op.prompt,
+        options=op.options,
+        phase=op.options.phase or run.phase.get(op.nested),
+        nested=op.nested,
+    )
+    run.calls.append(call)
+    run.open_calls += 1
+    run.census.planned += 1
+    known = run.recovered.calls.pop(op.id, None)
+    if known is None:
+        run.write(_issued_line(run, call))
+    elif (known.key, known.index) != (call.key, call.index):
+        raise Strayed(f"call {call.index} is not the one that the journal has, so the run cannot go on")
+    settled = run.recovered.settled.get(call.index)
+    thrown = _objection(run, call) if settled is None else settled.thrown if isinstance(settled, RefusedLine) else None
+    if thrown is None:
+        _accept(run, call, settled)
+        return
+    if run.replay is not None:
+        run.replay.refused(call.scope)
+    if settled is None:
+        refuse(run, call, thrown)
+    else:
+        adopt(run, call, settled)
+
+
+def _objection(run: Run, call: Call) -> Thrown | None:
+    """Why this call cannot be accepted (W44, W59, W63, W98, W114)."""
+    if len(call.prompt.encode("utf-8", "surrogatepass")) > PROMPT_BYTES_MAX:
+        return Thrown(code="invalid_call", message=f"the prompt of an agent has at most {PROMPT_BYTES_MAX} bytes")
+    if call.options.schema is not None:
+        problem = preflight(call.options.schema).problem
+        if problem is not None:
+            return Thrown(code="schema_invalid", message=f"agent({{schema}}): {problem}")
+    if call.options.isolation is not None and run.spec.workspace is None:
+        text = "isolation 'worktree' needs a workspace, and this run was started without one"
+        return Thrown(code="workspace", message=text)
+    if run.accepted >= run.spec.limits.agents:
+        text = f"this run may start {run.spec.limits.agents} agents, and has; bound the fan-out of the script"
+        return Thrown(code="agent_limit", message=text)
+    return over_budget(run)
+
+
+def over_budget(run: Run) -> Thrown | None:
+    """The script's own token budget is used up."""
+    total = run.spec.budget_tokens
+    if total is None or run.spend.output_tokens < total:
+        return None
+    text = f"the token budget of {total} is used up ({run.spend.output_tokens} spent)"
+    return Thrown(code="budget_exhausted", message=text)
+
+
+def _accept(run: Run, call: Call, settled: Settled | None) -> None:
+    run.accepted += 1
+    run.brakes.advanced()
+    answer = None
+    if run.replay is not None:
+        answer = run.replay.issued(call.key, call.scope, call.options)
+    if settled is not None:
+        adopt(run, call, settled)
+    elif isinstance(answer, Hit):
+        take_over(run, answer, call)
+    else:
+        attempt = run.recovered.attempts.get(call.index)
+        call.attempt = attempt.attempt if attempt is not None else 0
+        run.workforce.add(call)
+
+
+def _issued_line(run: Run, call: Call) -> IssuedLine:
+    return IssuedLine(
+        at_ms=run.now_ms,
+        id=call.id,
+        index=call.index,
+        key=call.key,
+        scope=call.scope,
+        prompt=call.prompt,
+        options=call.options,
+        phase=call.phase,
+        nested=call.nested,
+    )

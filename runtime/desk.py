@@ -1,0 +1,225 @@
+"""Everything that can be asked about runs: start, change, plan. The words of the runtime; HTTP is the mount's business.
+
+Whoever asks meets their own runs only, an operator meets all; another's answers as one that is not there (W137).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import msgspec
+
+from runtime.check import Prepared, prepare
+from runtime.core import happenings as on
+from runtime.core.model import CallIndex, RunId, RunSpec, raw_of
+from runtime.core.recorded import Recorded
+from runtime.core.replay import NothingToResume, check_resumable
+from runtime.launch import Launch, RunError, Settings, build_spec
+from runtime.ports import Found, RunRow, ScriptMissing, Scripts, WorkspaceRefused
+from runtime.readings import Readings, Viewer
+from runtime.runs import Runs
+
+Verb = Literal["pause", "freeze", "resume", "stop", "deny"]
+AgentVerb = Literal["stop", "skip", "restart", "message"]
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A launch that can begin."""
+
+    spec: RunSpec
+    prepared: Prepared
+    recorded: Recorded | None
+
+
+class Desk:
+    """Everything raises `RunError`."""
+
+    def __init__(self, runs: Runs, readings: Readings, scripts: Scripts, settings: Settings) -> None:
+        self.runs = runs
+        self.readings = readings
+        self._scripts = scripts
+        self._settings = settings
+
+    async def start(self, launch: Launch, *, idempotency: str | None) -> Answer:
+        """W03: the run is launched, or waits for an approval."""
+        ready = await self.ready(launch)
+        spec = ready.spec
+        open_runs = await self.runs.ground.store.open_runs(spec.session, spec.owner.user)
+        if open_runs >= self._settings.open_per_session:
+            text = f"session {spec.session} has {open_runs} open runs, as many as it may; stop one, or let one end"
+            raise RunError("max_workflow_runs", text)
+        spec, ask = await self._admitted(spec, launch)
+        run = await self.runs.begin(spec, ask=ask, idempotency=idempotency)
+        row = await self.runs.find(run)
+        return {
+            "status": "async_launched",
+            "runId": run,
+            "taskId": run,
+            "taskType": "local_workflow",
+            "workflowName": row.name,
+            "summary": spec.description,
+            "state": row.state,
+            "session": row.session,
+            "scriptPath": spec.script_path or f"run:{run}",
+            "scriptSha256": row.script_sha256,
+            "approval": ask,
+            "warning": "; ".join(spec.warnings) or None,
+        }
+
+    async def ready(self, launch: Launch) -> Ready:
+        """Found, checked, and laid together; nothing has begun."""
+        if not self._settings.enabled:
+            raise RunError("disabled", "workflow runs are switched off here (runs.enabled in the configuration)")
+        recorded = None
+        if launch.resume_from is not None:
+            recorded = await self._resumable(launch.owner.user, launch.resume_from)
+            launch = with_recorded(launch, recorded)
+        found = await self._find(launch)
+        prepared = await asyncio.to_thread(prepare, found.source)
+        if prepared.error is None and launch.script_sha256 not in (None, prepared.sha256):
+            text = f"the script is not the one that was shown: it is {prepared.sha256[:12]} now"
+            raise RunError("conflict", text, sha256=prepared.sha256)
+        if launch.workspace is not None:
+            try:
+                launch = replace(launch, workspace=self.runs.workspaces.check(launch.workspace))
+            except WorkspaceRefused as error:
+                raise RunError("invalid_request", str(error)) from None
+        now_ms = self.runs.ground.clock.unix_ms()
+        spec = build_spec(launch, prepared, self._settings, now_ms=now_ms, script_path=found.path)
+        return Ready(spec=spec, prepared=prepared, recorded=recorded)
+
+    async def change(
+        self, viewer: Viewer, run: str, verb: Verb, *, cap_nanousd: int | None = None, why: str = ""
+    ) -> Answer:
+        """A person's word on a run; the record as it is then."""
+        row = await self.readings.row(viewer, run)
+        by = viewer.user
+        if row.state == "stopped" and verb == "stop":
+            return await self.readings.record(viewer, run)
+        if verb == "deny":
+            await self._require_own_approval(row)
+        events: dict[Verb, on.Event] = {
+            "pause": on.PauseAsked("person", by=by, message=why),
+            "freeze": on.PauseAsked("person", by=by, freeze=True, message=why),
+            "resume": on.ResumeAsked(by, max_cost_nanousd=cap_nanousd),
+            "stop": on.StopAsked(by),
+            "deny": on.Denied(by, why),
+        }
+        runner = await self.runs.tell(row.id, events[verb])
+        return runner.view.record(self.runs.ground.clock.unix_ms())
+
+    async def approve(self, viewer: Viewer, run: str, *, always: bool, sha256: str | None) -> Answer:
+        """A person's yes; `always` also to every later run of this script, under this name, in this project (W142)."""
+        row = await self.readings.row(viewer, run)
+        spec = await self._require_own_approval(row)
+        if sha256 not in (None, spec.script_sha256):
+            raise RunError("conflict", f"the script that was shown is not the one of run {run}", state=row.state)
+        runner = await self.runs.tell(row.id, on.Approved(viewer.user))
+        if always:
+            await self._remember(spec, viewer.user)
+        runner.tell(on.Begun())
+        return runner.view.record(self.runs.ground.clock.unix_ms())
+
+    async def change_agent(self, viewer: Viewer, run: str, index: int, verb: AgentVerb, *, text: str = "") -> Answer:
+        """A person's word on one agent; its row as it is then."""
+        row = await self.readings.row(viewer, run)
+        at, by = CallIndex(index), viewer.user
+        events: dict[AgentVerb, on.Event] = {
+            "stop": on.AgentStopAsked(at, by),
+            "skip": on.AgentStopAsked(at, by, skip=True),
+            "restart": on.AgentRestartAsked(at, by),
+            "message": on.MessageSent(at, text, by),
+        }
+        runner = await self.runs.tell(row.id, events[verb])
+        shown = runner.view.agent(index, self.runs.ground.clock.unix_ms())
+        assert shown is not None
+        return shown
+
+    async def once(self, run: str, key: str | None, change: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer of the first request with this idempotency key (W138)."""
+        store, id = self.runs.ground.store, RunId(run)
+        if key is None:
+            return await change()
+        known = await store.outcome(id, key)
+        if known is not None:
+            return msgspec.json.decode(known)
+        answer = msgspec.json.encode(await change())
+        return msgspec.json.decode(await store.remember_outcome(id, key, answer, self.runs.ground.clock.unix_ms()))
+
+    async def save(self, viewer: Viewer, run: str, *, name: str | None, replace: bool) -> Answer:
+        """Its script into the viewer's library (W135)."""
+        row = await self.readings.row(viewer, run)
+        spec = (await self.runs.recorded(row.id)).spec
+        under = name or spec.name
+        now_ms = self.runs.ground.clock.unix_ms()
+        if not await self.runs.ground.store.save_script(
+            viewer.user, under, spec.script, replace=replace, now_ms=now_ms
+        ):
+            raise RunError("conflict", f"your library has another script named {under}; replace it, or choose a name")
+        return {"name": under, "sha256": spec.script_sha256}
+
+    async def _resumable(self, user: str, run: RunId) -> Recorded:
+        await self.readings.row(Viewer(user), run)
+        recorded = await self.runs.recorded(run)
+        try:
+            check_resumable(recorded)
+        except NothingToResume as error:
+            raise RunError("nothing_to_resume", str(error)) from None
+        return recorded
+
+    async def _find(self, launch: Launch) -> Found:
+        """W02: a path goes before a text, and that before a name."""
+        if launch.script_path is None and launch.script is not None:
+            return Found(launch.script, None)
+        if launch.script_path is None and launch.name is None:
+            raise RunError("invalid_request", "give one of script, scriptPath and name, or a run to resume")
+        try:
+            return await self._scripts.find(launch.owner, launch.workspace, name=launch.name, path=launch.script_path)
+        except ScriptMissing as error:
+            raise RunError("not_found", str(error)) from None
+
+    async def _admitted(self, spec: RunSpec, launch: Launch) -> tuple[RunSpec, str | None]:
+        """What policy says, and whether somebody has to approve it first."""
+        verdict = await self.runs.admission.decide_run(spec)
+        if not verdict.allow:
+            raise RunError("denied", verdict.message)
+        if verdict.ask is not None:
+            return msgspec.structs.replace(spec, approval="policy"), verdict.ask
+        if launch.consent == "always":
+            await self._remember(spec, spec.owner.user)
+        if not self._settings.asks or launch.consent is not None:
+            return spec, None
+        store, project = self.runs.ground.store, spec.workspace or ""
+        if await store.consent(project, spec.name, spec.script_sha256) is not None:
+            return spec, None
+        return msgspec.structs.replace(spec, approval="person"), "every run is approved by a person first"
+
+    async def _remember(self, spec: RunSpec, by: str) -> None:
+        now_ms, project = self.runs.ground.clock.unix_ms(), spec.workspace or ""
+        await self.runs.ground.store.give_consent(project, spec.name, spec.script_sha256, by=by, now_ms=now_ms)
+
+    async def _require_own_approval(self, row: RunRow) -> RunSpec:
+        spec = (await self.runs.recorded(row.id)).spec
+        if spec.approval == "policy" and row.state == "pending_approval":
+            text = f"a policy wants run {row.id} approved: whoever may approve decides it with `ringfence approvals`"
+            raise RunError("conflict", text, state=row.state)
+        return spec
+
+
+def with_recorded(launch: Launch, recorded: Recorded) -> Launch:
+    """What a resume leaves out is taken from the run that it resumes (W01, W36)."""
+    old = recorded.spec
+    has_script = launch.script is not None or launch.script_path is not None or launch.name is not None
+    return replace(
+        launch,
+        script=launch.script if has_script else old.script,
+        args=launch.args if launch.has_args else raw_of(old.args),
+        workspace=launch.workspace or old.workspace,
+        session=launch.session or old.session,
+        model=launch.model or old.model,
+        effort=launch.effort or old.effort,
+        budget_tokens=launch.budget_tokens or old.budget_tokens,
+    )

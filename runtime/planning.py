@@ -1,0 +1,118 @@
+"""What a run would do, before it does it: the approval card with a rehearsal, the plan of a resume. Starts nothing."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from runtime.core.card import Card, build_card
+from runtime.core.card import Launch as Facts
+from runtime.core.model import CallIndex, RunId, Tokens, raw_of
+from runtime.core.preview import Earlier
+from runtime.core.program import Program
+from runtime.core.recorded import Recorded
+from runtime.core.replay import NothingToResume
+from runtime.desk import Desk, Ready
+from runtime.launch import Launch, RunError, Settings
+from runtime.ports import Prices, Scripts
+from runtime.rehearsal import Plan, Stage, dry_run, plan_resume
+
+HISTORY = 20
+"""Earlier runs of a name that prices are told by."""
+
+
+class Planner:
+    """Everything raises `RunError`."""
+
+    def __init__(self, desk: Desk, scripts: Scripts, prices: Prices, settings: Settings) -> None:
+        self._desk = desk
+        self._scripts = scripts
+        self._prices = prices
+        self._settings = settings
+
+    async def card(self, launch: Launch) -> Card:
+        """Everything that a person is shown before a run (W140, W143, W144)."""
+        ready = await self._desk.ready(launch)
+        spec = ready.spec
+        rows = await self._earlier(launch, spec.name)
+        earlier = await self._recorded(rows[0]["id"]) if rows else None
+        rehearsal = await dry_run(program_of(ready), self._stage(ready), earlier=earlier)
+        facts = Facts(
+            project=spec.workspace or "",
+            name=spec.name,
+            description=spec.description,
+            script=spec.script,
+            script_sha256=spec.script_sha256,
+            facts=ready.prepared.profile,
+            limits=spec.limits,
+            session_model=spec.model,
+            forced_model=spec.forced_model,
+            history=[each for row in rows if (each := _earlier_of(row)) is not None],
+            typical={} if earlier is None else typical_of(earlier),
+            rehearsal=rehearsal,
+            approved_script=None if earlier is None else earlier.spec.script,
+            warnings=spec.warnings,
+        )
+        return build_card(facts, self._prices.cost)
+
+    async def plan(self, launch: Launch) -> Plan:
+        """What a resume would replay, and what it would pay (W162)."""
+        ready = await self._desk.ready(launch)
+        assert ready.recorded is not None
+        runs = self._desk.runs
+        gone = await runs.gone_worktrees(ready.recorded)
+        try:
+            return await plan_resume(
+                program_of(ready), self._stage(ready), ready.recorded, mode=launch.resume_mode, gone=gone
+            )
+        except NothingToResume as error:
+            raise RunError("nothing_to_resume", str(error)) from None
+
+    async def _earlier(self, launch: Launch, name: str) -> Sequence[dict[str, Any]]:
+        rows = await self._desk.runs.ground.store.rows(
+            user=launch.owner.user, session=None, states=("completed",), before=None, most=10 * HISTORY
+        )
+        records = [msgspec.json.decode(row.record) for row in rows if row.name == name]
+        return [record for record in records if record["resumed_from"] is None][:HISTORY]
+
+    async def _recorded(self, run: str) -> Recorded:
+        return await self._desk.runs.recorded(RunId(run))
+
+    def _stage(self, ready: Ready) -> Stage:
+        spec = ready.spec
+        return Stage(
+            sandboxes=self._desk.runs.ground.sandboxes,
+            scripts=self._scripts,
+            owner=spec.owner,
+            workspace=spec.workspace,
+            limits=spec.limits,
+        )
+
+
+def program_of(ready: Ready) -> Program:
+    """The script as it would be started."""
+    spec = ready.spec
+    return Program(
+        source=spec.script,
+        body=spec.body,
+        meta=spec.meta,
+        args=raw_of(spec.args),
+        budget_total=spec.budget_tokens,
+        pipeline_null=spec.pipeline_null,
+        strict_options=spec.strict_options,
+    )
+
+
+def typical_of(recorded: Recorded) -> dict[str | None, Sequence[Tokens]]:
+    """What the calls of a run took that gave a value, by agent type."""
+    found: dict[str | None, list[Tokens]] = {}
+    for index in sorted(recorded.calls):
+        past = recorded.calls[CallIndex(index)]
+        if past.result is not None:
+            found.setdefault(past.issued.options.agent_type, []).append(past.usage.tokens)
+    return {kind: tokens for kind, tokens in found.items()}
+
+
+def _earlier_of(record: dict[str, Any]) -> Earlier | None:
+    new, agents = record["usage"]["new"], record["outcome"]["planned"]
+    return Earlier(agents=agents, tokens=new["total_tokens"], cost_nanousd=new["cost_nanousd"]) if agents else None

@@ -1,0 +1,186 @@
+"""What people read of runs, whoever drives them: live where this process does, else the journal. Changes nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from runtime.core.journal import EndedLine, ErrorLine, Line, RefusedLine, ResultLine, RunLine
+from runtime.core.model import OPEN_STATES, RunId, RunState
+from runtime.core.view import View
+from runtime.launch import RunError
+from runtime.ports import EventRow, RunRow
+from runtime.runner import Runner
+from runtime.runs import Runs, unknown
+
+POLL_SECONDS = 0.5
+"""How often a run that another process drives is looked at for those who follow it."""
+PROGRESS_SECONDS = 0.25
+"""At most four snapshots a second (W182)."""
+EVENTS_READ = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who reads: a user their own runs, an operator all (W137)."""
+
+    user: str
+    operator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A snapshot between numbered events; the newest replaces the older."""
+
+    record: dict[str, Any]
+
+
+class Readings:
+    """Reads. Everything raises `RunError`."""
+
+    def __init__(self, runs: Runs) -> None:
+        self.runs = runs
+        self._store = runs.ground.store
+        self._clock = runs.ground.clock
+
+    async def row(self, viewer: Viewer, run: str) -> RunRow:
+        """The run, if the viewer may know of it."""
+        row = await self._store.find(RunId(run))
+        if row is None or not (viewer.operator or row.owner.user == viewer.user):
+            raise unknown(run)
+        return row
+
+    async def rows(
+        self,
+        viewer: Viewer,
+        *,
+        session: str | None,
+        states: Sequence[RunState],
+        before: str | None,
+        most: int,
+    ) -> list[dict[str, Any]]:
+        """Records, newest first."""
+        user = None if viewer.operator else viewer.user
+        found = await self._store.rows(
+            user=user, session=session, states=states, before=None if before is None else RunId(before), most=most
+        )
+        return [self._shown(row) for row in found]
+
+    async def record(self, viewer: Viewer, run: str) -> dict[str, Any]:
+        """The run as it is now."""
+        return self._shown(await self.row(viewer, run))
+
+    async def agents(self, viewer: Viewer, run: str, *, after: int, most: int) -> list[dict[str, Any]]:
+        """Its agents behind index `after`."""
+        view = await self._view(await self.row(viewer, run))
+        return view.agents(self._clock.unix_ms(), after=after, most=most)
+
+    async def agent(self, viewer: Viewer, run: str, index: int) -> dict[str, Any]:
+        """One of them, with its whole prompt and its value."""
+        row = await self.row(viewer, run)
+        view = await self._view(row)
+        shown = view.agent(index, self._clock.unix_ms())
+        if shown is None:
+            raise RunError("not_found", f"run {run} has no agent {index}")
+        return {**shown, **_value_of(await self.runs.lines(row.id), index)}
+
+    async def result(self, viewer: Viewer, run: str) -> dict[str, Any]:
+        """What it returned, or why it failed."""
+        row = await self.row(viewer, run)
+        lines = await self.runs.lines(row.id)
+        last = lines[-1]
+        if not isinstance(last, EndedLine):
+            raise RunError("conflict", f"run {run} is {row.state.replace('_', ' ')}: it has no result yet")
+        return {"id": row.id, "state": last.state, "value": last.value, "failure": last.failure}
+
+    async def journal(self, viewer: Viewer, run: str, *, after: int, most: int) -> list[bytes]:
+        """Its lines as they are kept."""
+        row = await self.row(viewer, run)
+        return [text for _, text in await self._store.lines(row.id, after=after, most=most)]
+
+    async def events(
+        self, viewer: Viewer, run: str, *, after: int, types: Sequence[str], most: int
+    ) -> Sequence[EventRow]:
+        """Its numbered events."""
+        row = await self.row(viewer, run)
+        return await self._store.events(row.id, after=after, types=types, most=most)
+
+    async def follow(self, viewer: Viewer, run: str, *, after: int) -> AsyncGenerator[EventRow | Progress]:
+        """Its events from there on, with snapshots in between, until its last one."""
+        row = await self.row(viewer, run)
+        return self._follow(row.id, after)
+
+    async def _follow(self, run: RunId, after: int) -> AsyncGenerator[EventRow | Progress]:
+        while True:
+            runner = self.runs.driven.get(run)
+            changed = None if runner is None else runner.changed
+            found = await self._next_events(runner, run, after)
+            for event in found:
+                after = event.seq
+                yield event
+            if found:
+                continue
+            row = await self._store.find(run)
+            if row is None or (row.state not in OPEN_STATES and not await self._next_events(None, run, after)):
+                return
+            if runner is not None and not runner.left:
+                yield Progress(runner.view.record(self._clock.unix_ms()))
+            await self._wait(changed)
+
+    async def _next_events(self, runner: Runner | None, run: RunId, after: int) -> Sequence[EventRow]:
+        """From memory where they are all there."""
+        if runner is not None and runner.recent and runner.recent[0].seq <= after + 1:
+            return [event for event in runner.recent if event.seq > after]
+        return await self._store.events(run, after=after, types=(), most=EVENTS_READ)
+
+    async def _wait(self, changed: asyncio.Event | None) -> None:
+        if changed is None:
+            await asyncio.sleep(POLL_SECONDS)
+            return
+        try:
+            async with asyncio.timeout(POLL_SECONDS * 10):
+                await changed.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(PROGRESS_SECONDS)
+
+    def _shown(self, row: RunRow) -> dict[str, Any]:
+        runner = self._runner(row)
+        if runner is not None:
+            return runner.view.record(self._clock.unix_ms())
+        return msgspec.json.decode(row.record)
+
+    def _runner(self, row: RunRow) -> Runner | None:
+        runner = self.runs.driven.get(row.id)
+        return None if runner is None or runner.left else runner
+
+    async def _view(self, row: RunRow) -> View:
+        runner = self._runner(row)
+        return runner.view if runner is not None else fold_view(await self.runs.lines(row.id))
+
+
+def fold_view(lines: Sequence[Line]) -> View:
+    """The run that a journal tells of."""
+    header = lines[0]
+    assert isinstance(header, RunLine)
+    view = View(header.spec)
+    for line in lines:
+        view.feed(line)
+    return view
+
+
+def _value_of(lines: Sequence[Line], index: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for line in lines:
+        match line:
+            case ResultLine() if line.index == index:
+                found = {"value": line.value}
+            case ErrorLine(seq=int()) if line.index == index:
+                found = {"value": None, "error": line.thrown, "reason": line.null}
+            case RefusedLine() if line.index == index:
+                found = {"value": None, "error": line.thrown}
+            case _:
+                pass
+    return found

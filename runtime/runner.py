@@ -1,0 +1,403 @@
+"""Drives one run: events into the machine, its lines into the journal, then its commands carried out. Decides nothing.
+
+One loop takes all events that wait, writes what follows of them at once, and only then lets anything happen. Whoever
+changes the run from outside waits until the change is durable.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from runtime.attempts import Attempts
+from runtime.core import happenings as on
+from runtime.core.aside import put_aside
+from runtime.core.events import Narrator
+from runtime.core.journal import (
+    EndedLine,
+    ErrorLine,
+    Line,
+    PhaseLine,
+    RefusedLine,
+    ResultLine,
+    StateLine,
+    StoppedLine,
+    encode_line,
+)
+from runtime.core.machine import Machine
+from runtime.core.model import OPEN_STATES, RunSpec, Usage
+from runtime.core.run import Step
+from runtime.core.transitions import Illegal
+from runtime.core.view import View
+from runtime.lookup import Lookup
+from runtime.ports import (
+    Clock,
+    Entry,
+    EventRow,
+    Lease,
+    LeaseLost,
+    Listener,
+    RunRow,
+    RunStore,
+    Sandbox,
+    Sandboxes,
+    SandboxFailed,
+    StoreAway,
+)
+
+RECENT_EVENTS = 256
+"""Kept in memory for those who listen."""
+STORE_AWAY_SECONDS = 0.5
+"""Pause before a journal that could not be reached is tried again."""
+ROW_SECONDS = 1.0
+"""How old the row of a run may be that lists show, between its changes of state."""
+
+Spawn = Callable[[str, Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+
+NOTHING = Usage()
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What every run of a process stands on."""
+
+    store: RunStore
+    sandboxes: Sandboxes
+    attempts: Attempts
+    lookup: Lookup
+    listener: Listener
+    clock: Clock
+    spawn: Spawn
+    """Starts a named task that is kept and awaited."""
+
+
+class Telling:
+    """What is told of a run, folded from its lines."""
+
+    def __init__(self, spec: RunSpec, epoch: str) -> None:
+        """`epoch` names the process that tells it."""
+        self.view = View(spec)
+        self.seq = 0
+        """Number of the last event."""
+        self._narrator = Narrator(spec, epoch)
+
+    def feed(self, line: Line) -> list[EventRow]:
+        """The events that follow from the next line."""
+        self.view.feed(line)
+        rows: list[EventRow] = []
+        for event in self._narrator.feed(line):
+            self.seq += 1
+            rows.append(EventRow(seq=self.seq, type=event.type, at_ms=line.at_ms, text=event.numbered(self.seq)))
+        return rows
+
+
+class Runner:
+    """One run that this process drives."""
+
+    def __init__(self, machine: Machine, lease: Lease, ground: Ground, telling: "Telling") -> None:
+        self.machine = machine
+        self.telling = telling
+        self.lease = lease
+        self.recent: deque[EventRow] = deque(maxlen=RECENT_EVENTS)
+        self.changed = asyncio.Event()
+        """Set and replaced whenever there is something new to be seen."""
+        self.left = False
+        """It ended, was let go of, or another process drives it."""
+        self._ground = ground
+        self._events: asyncio.Queue[tuple[on.Event, asyncio.Future[None] | None]] = asyncio.Queue()
+        self._sandbox: Sandbox | None = None
+        self._tasks: dict[tuple[int, int], asyncio.Task[Any]] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._row_at = 0.0
+        self.room: object | None = None
+        """What spending limits left when they paused it."""
+        self.idle_since_ms: int | None = None
+        """Since when it only waits for people."""
+        self._crew = ground.attempts.crew(self.spec, self.tell, telling.view)
+
+    @property
+    def view(self) -> View:
+        """The run as people see it."""
+        return self.telling.view
+
+    @property
+    def spec(self) -> RunSpec:
+        """Of the run."""
+        return self.machine.run.spec
+
+    def tell(self, event: on.Event) -> None:
+        """Something happened. Never waits."""
+        self._events.put_nowait((event, None))
+
+    async def ask(self, event: on.Event) -> None:
+        """A person wants something. Returns when it is durable; raises `Illegal`, `LeaseLost`."""
+        if self.left:
+            raise LeaseLost
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._events.put_nowait((event, done))
+        await done
+
+    async def drive(self, first: Step | None = None) -> None:
+        """Until the run ends or is let go of. `first`: lines that are not written yet, with what follows of them."""
+        try:
+            if first is not None:
+                await self._carry([first])
+            while not self.left:
+                await self._turn()
+        except LeaseLost:
+            _log.warning("run %s is driven by another process now", self.spec.id)
+        finally:
+            await self._let_go()
+
+    def lose(self) -> None:
+        """Another process has it: nothing more is done for it here."""
+        self.left = True
+        self.tell(on.Ticked())
+
+    async def retire(self) -> bool:
+        """Give back everything but the lease; False: it has woken meanwhile."""
+        if not self.machine.is_idle or self.machine.state not in ("paused", "pending_approval"):
+            return False
+        self.left = True
+        self.tell(on.Ticked())
+        return True
+
+    async def hand_over(self) -> None:
+        """This process ends: another one, or a person, takes the run up again from its journal (W127)."""
+        try:
+            if self.machine.state == "running":
+                await self.ask(on.HandedOver())
+            await self._ground.store.release(self.lease)
+        except (Illegal, LeaseLost, StoreAway) as error:
+            _log.warning("run %s was not handed over: %s", self.spec.id, error)
+        self.left = True
+        self.tell(on.Ticked())
+
+    async def _turn(self) -> None:
+        waiting = [await self._events.get()]
+        while not self._events.empty():
+            waiting.append(self._events.get_nowait())
+        if self.left:
+            for _, future in waiting:
+                _answer(future, LeaseLost())
+            return
+        steps: list[Step] = []
+        asked: list[asyncio.Future[None]] = []
+        for event, future in waiting:
+            try:
+                steps.append(self.machine.step(event, self._ground.clock.unix_ms()))
+            except Illegal as error:
+                _answer(future, error)
+            else:
+                asked.extend(() if future is None else (future,))
+        try:
+            await self._carry(steps)
+        except LeaseLost as lost:
+            for future in asked:
+                _answer(future, lost)
+            raise
+        for future in asked:
+            _answer(future, None)
+        waits = self.machine.is_idle and self.machine.state in ("paused", "pending_approval")
+        self.idle_since_ms = (self.idle_since_ms or self._ground.clock.unix_ms()) if waits else None
+
+    async def _carry(self, steps: Sequence[Step]) -> None:
+        lines = [line for step in steps for line in step.lines]
+        if lines:
+            await self._write(lines)
+        for step in steps:
+            for command in step.commands:
+                self._do(command)
+
+    async def _write(self, lines: list[Line]) -> None:
+        entry = self.entry(lines)
+        began = self._ground.clock.monotonic()
+        while True:
+            try:
+                await self._ground.store.append(self.lease, entry)
+                break
+            except StoreAway as error:
+                _log.warning("the journal of run %s waits: %s", self.spec.id, error)
+                await asyncio.sleep(STORE_AWAY_SECONDS)
+        self._ground.listener.appended(self._ground.clock.monotonic() - began)
+        self.wrote(entry, lines)
+
+    def wrote(self, entry: Entry, lines: Sequence[Line]) -> None:
+        """The lines are durable: tell everybody."""
+        self.recent.extend(entry.events)
+        for line in lines:
+            self._report(line)
+        self.show()
+
+    def show(self) -> None:
+        """Wake whoever listens."""
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def entry(self, lines: Sequence[Line]) -> Entry:
+        """What is written for these lines, in one piece."""
+        clock, blobs = self._ground.clock, list[tuple[str, bytes]]()
+        events: list[EventRow] = []
+        kept: list[bytes] = []
+        for line in lines:
+            events.extend(self.telling.feed(line))
+            small, blob = put_aside(line)
+            kept.append(encode_line(small))
+            if blob is not None:
+                blobs.append(blob)
+        now = clock.monotonic()
+        is_news = any(isinstance(line, StateLine | EndedLine | PhaseLine) for line in lines)
+        row = None
+        if is_news or now - self._row_at >= ROW_SECONDS:
+            self._row_at, row = now, self.row()
+        return Entry(lines=kept, events=events, row=row, blobs=blobs)
+
+    def row(self) -> RunRow:
+        """As lists show it."""
+        spec, now_ms = self.spec, self._ground.clock.unix_ms()
+        return RunRow(
+            id=spec.id,
+            owner=spec.owner,
+            session=spec.session,
+            name=spec.name,
+            state=self.machine.state,
+            created_ms=spec.created_ms,
+            updated_ms=now_ms,
+            script_sha256=spec.script_sha256,
+            workspace=spec.workspace,
+            record=msgspec.Raw(msgspec.json.encode(self.view.record(now_ms))),
+        )
+
+    def _report(self, line: Line) -> None:
+        listener = self._ground.listener
+        match line:
+            case StateLine() if line.before != line.after:
+                record = self.view.record(self._ground.clock.unix_ms())
+                listener.run_changed(self.spec, line, record)
+            case ResultLine():
+                listener.call_settled("cached" if line.cached else "done", line.usage)
+            case ErrorLine(seq=int()):
+                listener.call_settled("null" if line.thrown is None else "threw", line.usage)
+            case RefusedLine():
+                listener.call_settled("refused", NOTHING)
+            case StoppedLine() if line.seq is not None or line.reason in ("unawaited", "run_ended"):
+                listener.call_settled("stopped", line.usage)
+            case _:
+                pass
+
+    def _do(self, command: on.Command) -> None:  # noqa: C901  # the table of commands
+        match command:
+            case on.OpenSandbox():
+                self._ground.spawn(f"script of {self.spec.id}", self._open(command))
+            case on.Deliver():
+                self._ground.spawn(f"script of {self.spec.id}", self._deliver(command))
+            case on.CloseSandbox():
+                self._close_sandbox()
+            case on.StartAttempt():
+                call = self.machine.run.calls[command.index]
+                work = self._crew.work(call, command.attempt, command.agent_id)
+                task = self._ground.spawn(f"agent {command.agent_id}", work)
+                at = (command.index, command.attempt)
+                self._tasks[at] = task
+                task.add_done_callback(lambda _: self._tasks.pop(at, None))
+            case on.AbortAttempt():
+                task = self._tasks.pop((command.index, command.attempt), None)
+                if task is not None:
+                    task.cancel()
+            case on.SetFrozen(frozen=frozen):
+                self._crew.freeze(frozen)
+            case on.TellAgent(index=index, text=text):
+                self._crew.say(index, text)
+            case on.FindWorkflow():
+                self._ground.spawn(f"workflow of {self.spec.id}", self._find(command))
+            case on.SetTimer(id=id, at_ms=at_ms):
+                self._timers[id] = self._later(at_ms, on.TimerFired(id))
+            case on.ClearTimer(id=id):
+                timer = self._timers.pop(id, None)
+                if timer is not None:
+                    timer.cancel()
+            case on.WakeAt(at_ms=at_ms):
+                if self._alarm is not None:
+                    self._alarm.cancel()
+                self._alarm = self._later(at_ms, on.Ticked())
+            case on.ShowHeld(index=index, held=held):
+                self.view.held(index, held)
+                self.show()
+            case on.Ended():
+                self.left = True
+
+    def _later(self, at_ms: int, event: on.Event) -> asyncio.TimerHandle:
+        delay_seconds = max(0.0, (at_ms - self._ground.clock.unix_ms()) / 1000)
+        return asyncio.get_running_loop().call_later(delay_seconds, self.tell, event)
+
+    async def _open(self, command: on.OpenSandbox) -> None:
+        try:
+            self._sandbox = sandbox = await self._ground.sandboxes.open(self.spec.limits)
+            if self.left:
+                self._close_sandbox()
+                return
+            drained = await sandbox.start(command.program)
+        except SandboxFailed as error:
+            self._lose(error)
+        else:
+            self.tell(on.ScriptDrained((drained,)))
+
+    async def _deliver(self, command: on.Deliver) -> None:
+        sandbox = self._sandbox
+        if sandbox is None:
+            return
+        try:
+            drains = await sandbox.deliver(command.deliveries)
+        except SandboxFailed as error:
+            self._lose(error)
+        else:
+            self.tell(on.ScriptDrained(tuple(drains)))
+
+    def _lose(self, error: SandboxFailed) -> None:
+        if not self.left:
+            self._ground.listener.sandbox_failed(error.code)
+            self._close_sandbox()
+            self.tell(on.SandboxLost(error.code, error.message))
+
+    async def _find(self, command: on.FindWorkflow) -> None:
+        self.tell(await self._ground.lookup.find(self.spec, command))
+
+    def _close_sandbox(self) -> None:
+        sandbox, self._sandbox = self._sandbox, None
+        if sandbox is not None:
+            self._ground.spawn(f"end of the script of {self.spec.id}", sandbox.close())
+
+    async def _let_go(self) -> None:
+        """End whatever still works for the run here; its journal says how far it came."""
+        self.left = True
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for task in self._tasks.values():
+            task.cancel()
+        self._crew.close()
+        self._close_sandbox()
+        if self.machine.state in OPEN_STATES:
+            self._ground.listener.let_go(self.spec)
+        while not self._events.empty():
+            _, future = self._events.get_nowait()
+            _answer(future, LeaseLost())
+        self.show()
+
+
+def _answer(future: asyncio.Future[None] | None, error: Exception | None) -> None:
+    """Whoever asked may have left."""
+    if future is None or future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)

@@ -1,0 +1,276 @@
+"""All runs that a process drives: begins them, takes up what was left, lets idle ones sleep, passes on what people ask.
+
+A run is driven by whoever holds its lease. One that waits for people needs no process and no memory but its lease: its
+journal is enough to go on. How one is driven is `runner.py`, what people read of it `readings.py`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from runtime.core import happenings as on
+from runtime.core.aside import put_back, ref_of
+from runtime.core.journal import Line, RunLine, decode_line
+from runtime.core.machine import Machine
+from runtime.core.model import OPEN_STATES, CallIndex, RunId, RunSpec, raw_of
+from runtime.core.recorded import Recorded, fold_journal
+from runtime.core.recovery import recover
+from runtime.core.replay import Replay
+from runtime.core.run import Step
+from runtime.core.transitions import Illegal
+from runtime.launch import RunError, Settings
+from runtime.ports import Admission, Lease, LeaseLost, RunExists, RunRow, StoreAway, Workspaces
+from runtime.runner import Ground, Runner, Telling
+
+LEASE_MS = 15_000
+"""How long a run stays with a process that does not answer any more."""
+SLEEP_MS = 60_000
+"""How long a run waits for people before its process and its memory are given back."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Sleeping:
+    """A run that waits, held by its lease alone."""
+
+    lease: Lease
+    due_ms: int
+    """When something happens by itself: its time is over, a quota is reset."""
+
+
+class Runs:
+    """Those of this process."""
+
+    def __init__(
+        self, ground: Ground, admission: Admission, workspaces: Workspaces, settings: Settings, me: str
+    ) -> None:
+        """`me` names this process among all that share the store."""
+        self.ground = ground
+        self.admission = admission
+        self.workspaces = workspaces
+        self.settings = settings
+        self.driven: dict[RunId, Runner] = {}
+        self.sleeping: dict[RunId, Sleeping] = {}
+        self._me = me
+        self._waking: dict[RunId, asyncio.Lock] = {}
+        self._closing = False
+
+    async def begin(self, spec: RunSpec, *, ask: str | None, idempotency: str | None) -> RunId:
+        """Write the first lines and go. The id of the run that this idempotency key had started, if it had."""
+        replay = None if spec.resumed_from is None else await self._replay_of(spec)
+        runner, first = self._build(spec, Machine(spec, replay=replay), ask=ask)
+        entry = runner.entry(first.lines)
+        now_ms = self.ground.clock.unix_ms()
+        try:
+            lease = await self.ground.store.create(
+                runner.row(), entry, owner=self._me, idempotency=idempotency, now_ms=now_ms
+            )
+        except RunExists as known:
+            return known.run
+        runner.lease = lease
+        runner.wrote(entry, first.lines)
+        self._drive(runner, Step(commands=first.commands))
+        self._ask_or_start(runner)
+        return spec.id
+
+    async def find(self, run: RunId) -> RunRow:
+        """Raises `RunError`."""
+        row = await self.ground.store.find(run)
+        if row is None:
+            raise unknown(run)
+        return row
+
+    async def tell(self, run: RunId, event: on.Event) -> Runner:
+        """What a person wants of a run; it is durable then. Raises `RunError`."""
+        runner = await self.wake(run)
+        try:
+            await runner.ask(event)
+        except Illegal as error:
+            raise RunError("conflict", f"run {run}: {error}", state=error.state) from None
+        except LeaseLost:
+            raise RunError("unavailable", f"run {run} went over to another process just now; ask again") from None
+        return runner
+
+    async def wake(self, run: RunId) -> Runner:
+        """The run, driven here. Raises `RunError`."""
+        lock = self._waking.setdefault(run, asyncio.Lock())
+        async with lock:
+            runner = self.driven.get(run)
+            if runner is not None and not runner.left:
+                return runner
+            sleeping = self.sleeping.pop(run, None)
+            lease = sleeping.lease if sleeping is not None else await self._acquire(run)
+            return await self._take_up(lease)
+
+    async def recorded(self, run: RunId) -> Recorded:
+        """Its journal folded, values included. Raises `RunError`."""
+        return fold_journal(await self.lines(run))
+
+    async def lines(self, run: RunId) -> list[Line]:
+        """Its journal with every value in place."""
+        store = self.ground.store
+        kept = [decode_line(text) for _, text in await store.lines(run)]
+        if not kept:
+            raise unknown(run)
+        blobs = await self._blobs(ref for line in kept if (ref := ref_of(line)) is not None)
+        return [put_back(line, blobs) for line in kept]
+
+    async def gone_worktrees(self, recorded: Recorded) -> frozenset[CallIndex]:
+        """Calls whose worktree is not as they left it (W161)."""
+        there = self.workspaces.still_there
+        return frozenset([index for index, worktree in recorded.worktrees() if not await there(worktree)])
+
+    # Chores, each about once a second.
+
+    async def renew(self) -> None:
+        """Hold on to what is driven here; what was lost is let go of."""
+        leases = [runner.lease for runner in self.driven.values()]
+        leases += [sleeping.lease for sleeping in self.sleeping.values()]
+        now_ms = self.ground.clock.unix_ms()
+        held = {lease.run for lease in await self.ground.store.renew(leases, now_ms, ttl_ms=LEASE_MS)}
+        for run, runner in list(self.driven.items()):
+            if run not in held and not runner.left:
+                runner.lose()
+        for run in [run for run in self.sleeping if run not in held]:
+            del self.sleeping[run]
+
+    async def take_over(self) -> None:
+        """Take up what nobody drives any more (W127)."""
+        for row in await self.ground.store.abandoned(self.ground.clock.unix_ms()):
+            if self._closing or row.id in self.driven or row.id in self.sleeping:
+                continue
+            try:
+                runner = await self.wake(row.id)
+            except RunError as error:
+                _log.warning("run %s cannot be taken over: %s", row.id, error)
+            else:
+                if self.settings.auto_resume:
+                    runner.tell(on.Unblocked("host_restart"))
+
+    async def let_sleep(self) -> None:
+        """Give back what idle runs hold, and wake those whose time has come."""
+        now_ms = self.ground.clock.unix_ms()
+        for run, runner in list(self.driven.items()):
+            if runner.idle_since_ms is not None and now_ms - runner.idle_since_ms >= SLEEP_MS:
+                due_ms = runner.machine.run.alarm_ms
+                if await runner.retire():
+                    self.sleeping[run] = Sleeping(runner.lease, due_ms)
+        for run, sleeping in list(self.sleeping.items()):
+            if sleeping.due_ms <= now_ms:
+                (await self.wake(run)).tell(on.Ticked())
+
+    async def look_for_room(self) -> None:
+        """Runs that a spending limit has paused go on when it lets go (W118)."""
+        for runner in list(self.driven.values()):
+            if "budget" not in runner.machine.run.pauses or runner.left:
+                runner.room = None
+            elif runner.room is None:
+                runner.room = await self.admission.room(runner.spec)
+            elif await self.admission.has_room(runner.spec, runner.room):
+                runner.tell(on.Unblocked("budget"))
+
+    async def purge(self) -> None:
+        """Forget what ended long ago (W153)."""
+        days_ms = self.settings.keep_days * 86_400_000
+        await self.ground.store.purge(self.ground.clock.unix_ms() - days_ms)
+
+    async def close(self) -> None:
+        """Leave every run so that it can be taken up again."""
+        self._closing = True
+        await asyncio.gather(*(runner.hand_over() for runner in list(self.driven.values())))
+        sleeping, self.sleeping = self.sleeping, {}
+        for each in sleeping.values():
+            try:
+                await self.ground.store.release(each.lease)
+            except StoreAway as error:
+                _log.warning("the lease of run %s runs out by itself: %s", each.lease.run, error)
+
+    # Building.
+
+    def _build(self, spec: RunSpec, machine: Machine, *, ask: str | None) -> tuple[Runner, Step]:
+        runner = Runner(machine, Lease(spec.id, self._me, 0), self.ground, Telling(spec, self._me))
+        return runner, machine.open(self.ground.clock.unix_ms(), ask=ask)
+
+    async def _take_up(self, lease: Lease) -> Runner:
+        """Go on from the journal."""
+        lines = await self.lines(lease.run)
+        header = lines[0]
+        assert isinstance(header, RunLine)
+        spec = header.spec
+        replay = None if spec.resumed_from is None else await self._replay_of(spec)
+        machine = Machine(spec, replay=replay, recovered=recover(lines))
+        telling = Telling(spec, self._me)
+        for line in lines:
+            telling.feed(line)
+        runner = Runner(machine, lease, self.ground, telling)
+        now_ms = self.ground.clock.unix_ms()
+        self.ground.listener.taken_over(spec, machine.state, now_ms)
+        self._drive(runner, machine.recover(now_ms))
+        if machine.state in ("pending_approval", "queued"):
+            self._ask_or_start(runner)
+        return runner
+
+    def _drive(self, runner: Runner, first: Step) -> None:
+        run = runner.spec.id
+        self.driven[run] = runner
+        task = self.ground.spawn(f"run {run}", runner.drive(first))
+        task.add_done_callback(lambda _: self._forget(run, runner))
+
+    def _forget(self, run: RunId, runner: Runner) -> None:
+        if self.driven.get(run) is runner:
+            del self.driven[run]
+        self._waking.pop(run, None)
+
+    def _ask_or_start(self, runner: Runner) -> None:
+        if runner.machine.state == "queued":
+            runner.tell(on.Begun())
+        elif runner.spec.approval == "policy":
+            self.ground.spawn(f"approval of {runner.spec.id}", self._ask_policy(runner))
+
+    async def _ask_policy(self, runner: Runner) -> None:
+        verdict = await self.admission.approve_run(runner.spec)
+        if verdict.allow:
+            runner.tell(on.Approved(verdict.by or "policy"))
+            runner.tell(on.Begun())
+        elif not runner.left:
+            runner.tell(on.Denied(verdict.by, verdict.message))
+
+    async def _acquire(self, run: RunId) -> Lease:
+        row = await self.find(run)
+        if row.state not in OPEN_STATES:
+            raise RunError("conflict", f"run {run} is {row.state}; nothing changes it any more", state=row.state)
+        lease = await self.ground.store.acquire(run, self._me, self.ground.clock.unix_ms(), ttl_ms=LEASE_MS)
+        if lease is None:
+            raise RunError("unavailable", f"run {run} is driven by another process just now; ask again")
+        return lease
+
+    async def _replay_of(self, spec: RunSpec) -> Replay:
+        assert spec.resumed_from is not None
+        recorded = await self.recorded(spec.resumed_from)
+        gone = await self.gone_worktrees(recorded)
+        changed = plain_args(recorded.spec) != plain_args(spec)
+        return Replay(recorded, spec.resume_mode, gone=gone, args_changed=changed)
+
+    async def _blobs(self, refs: Iterable[str]) -> Mapping[str, bytes]:
+        found: dict[str, bytes] = {}
+        for ref in set(refs):
+            content = await self.ground.store.blob(ref)
+            if content is None:
+                raise RunError("unavailable", f"a value of this run is missing from the store ({ref[:12]})")
+            found[ref] = content
+        return found
+
+
+def plain_args(spec: RunSpec) -> object:
+    """What the script gets, however it is spelt."""
+    args = raw_of(spec.args)
+    return msgspec.UNSET if args is None else msgspec.json.decode(args)
+
+
+def unknown(run: str) -> RunError:
+    """The one answer for runs that are not there and for those of others (W137)."""
+    return RunError("not_found", f"there is no run {run[:64]} that you may see")

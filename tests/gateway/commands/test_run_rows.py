@@ -1,0 +1,132 @@
+"""Runs as people read them."""
+
+import io
+from typing import Any
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from gateway.commands.run_rows import (
+    AgentRow,
+    PhaseRow,
+    RunRow,
+    agent_table,
+    count_text,
+    describe_run,
+    dollars,
+    duration,
+    event_line,
+    exit_code_of,
+    phase_table,
+    progress_text,
+    run_table,
+)
+
+RUN: dict[str, Any] = {
+    "id": "wf_000001",
+    "name": "audit",
+    "description": "Look at it",
+    "state": "completed",
+    "status": {"text": "completed, 2 of 9 agents gave no result"},
+    "user": "alice",
+    "session": "s1",
+    "created_ms": 1_767_225_600_000,
+    "elapsed_ms": 185_000,
+    "phases": [{"title": "Scan", "agents": {"done": 5, "error": 1, "running": 2}, "total": 9, "tokens": 1_234}],
+    "agents": {"total": 9},
+    "outcome": {"planned": 9, "done": 7, "null": 2, "threw": 0},
+    "degraded": True,
+    "usage": {"new": {"total_tokens": 1_234_567, "cost_nanousd": 2_500_000_000}, "replayed": {"total_tokens": 5_000}},
+    "warnings": ["no_bound: a loop"],
+    "size_warning": "Large workflow: 30 agents",
+    "resumed_from": "wf_000000",
+    "resume_hint": "Only if the user asks",
+}
+
+
+def run(**more: Any) -> RunRow:
+    return msgspec.convert(RUN | more, RunRow)
+
+
+def drawn(table: Any) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_w174_run_is_told_with_its_census_and_cost() -> None:
+    told = "\n".join(describe_run(run()))
+    for text in ("completed, 2 of 9 agents gave no result", "9: 7 done, 2 null", "3m05s, 1.2M tokens, $2.50"):
+        assert text in told
+    assert "wf_000000: 5.0k tokens taken over" in told and "ringfence runs resume-plan wf_000001" in told
+    assert "warning   no_bound: a loop" in told and "warning   Large workflow" in told and "threw" not in told
+
+
+def test_pause_and_failure_say_why() -> None:
+    pauses = [{"reason": "quota", "by": None, "until_ms": 1_767_225_600_000, "message": "usage limit"}]
+    failure = {"type": "program_error", "detail": "script_threw", "message": "x is not defined"}
+    told = "\n".join(describe_run(run(pauses=pauses, failure=failure)))
+    assert "paused    quota until 2026-01-01 00:00:00Z: usage limit" in told
+    assert "failure   program_error (script_threw): x is not defined" in told
+
+
+@pytest.mark.parametrize(
+    ("state", "degraded", "code"),
+    [
+        ("completed", False, 0),
+        ("completed", True, 3),
+        ("failed", True, 4),
+        ("stopped", False, 5),
+        ("denied", False, 5),
+        ("running", False, 0),
+    ],
+)
+def test_w123_exit_code_tells_how_a_run_ended(state: str, degraded: bool, code: int) -> None:
+    assert exit_code_of(run(state=state, degraded=degraded)) == code
+
+
+def test_tables_hold_what_the_gateway_says() -> None:
+    assert all(text in drawn(run_table([run()])) for text in ("wf_000001", "audit", "alice", "1.2M", "$2.50", "3m05s"))
+    assert "5/9 done, 1 failed, 2 running" in drawn(phase_table(run().phases))
+    agent = AgentRow(
+        3, "error", "fix it", "Scan", "claude-opus-5-5", 1_500, 900_000_000, False, 4, 61_000, 1, "stalled"
+    )
+    texts = ("3", "fix it", "Scan", "error", "opus", "1.5k", "$0.9000+", "1m01s", "stalled")
+    assert all(text in drawn(agent_table([agent])) for text in texts)
+
+
+def test_w177_text_of_models_neither_steers_the_terminal_nor_is_markup() -> None:
+    agent = AgentRow(0, "done", "\x1b[2J[red]x[/red]\u202egnp\nsecond")
+    shown = drawn(agent_table([agent]))
+    assert "\x1b" not in shown and "\u202e" not in shown and "[red]x[/red]" in shown
+    assert len(shown.splitlines()) == len(drawn(agent_table([AgentRow(0, "done", "plain")])).splitlines())
+
+
+def test_record_of_the_fewest_members_is_enough() -> None:
+    row = msgspec.convert({"id": "wf_000001", "name": "a", "state": "queued", "more": 1}, RunRow)
+    assert row.is_open and describe_run(row)[0] == "wf_000001  a"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0"), (999, "999"), (1_000, "1.0k"), (12_345, "12.3k"), (4_500_000, "4.5M")]
+)
+def test_count_is_short(count: int, text: str) -> None:
+    assert count_text(count) == text
+
+
+@pytest.mark.parametrize(("ms", "text"), [(900, "0s"), (59_999, "59s"), (60_000, "1m00s"), (3_725_000, "1h02m")])
+def test_duration_is_short(ms: int, text: str) -> None:
+    assert duration(ms) == text
+
+
+def test_money_is_rounded_and_phase_counts_what_was_taken_over() -> None:
+    assert (dollars(1_239_000_000), dollars(123_450_000)) == ("$1.24", "$0.1235")
+    assert progress_text(PhaseRow("a", {"done": 1, "cached": 2, "skipped": 1}, 4)) == "3/4 done, 1 failed"
+
+
+def test_event_is_one_line_of_what_it_says() -> None:
+    fields = {"index": 0, "label": "fix", "state": "error", "reason": None, "tokens": 5}
+    assert event_line("workflow_run.agent_settled", fields) == "agent_settled  0  fix  error"
+    error = {"error": {"type": "program_error", "message": "it threw"}, "workflow_run_id": "wrun_1"}
+    assert event_line("workflow_run.error", error) == "error  it threw"

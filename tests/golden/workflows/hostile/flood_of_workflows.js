@@ -1,0 +1,3 @@
+export const meta = { name: 'flood-of-workflows', description: 'nested workflows without end' }
+// {"failed": ["runaway_script", "script_timeout"], "limits": {"drain_cpu_seconds": 1.0, "heartbeat_seconds": 20.0}}
+for (;;) workflow('other')

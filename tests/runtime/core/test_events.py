@@ -1,0 +1,243 @@
+"""Events of a run: their order, whatever the run did, and their contents."""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.core.events import BUDGET_PERCENTS, Event, Narrator, refused_start
+from runtime.core.model import CallIndex
+from runtime.core.phases import workflow_run_id
+from tests.runtime.core.play import NOW, RETURNED, Play, agent, value
+from tests.runtime.core.story import Story, stories, usage
+
+
+def fields_of(story: Story, kind: str) -> list[dict[str, Any]]:
+    return [dict(event.fields) for event in story.events() if event.type == f"workflow_run.{kind}"]
+
+
+def phases_of(story: Story) -> list[str]:
+    return [kind for kind in story.told() if kind.startswith("phase")]
+
+
+def check_order(events: list[Event], *, ended: bool) -> None:
+    """The rules of W180."""
+    kinds = [event.type.removeprefix("workflow_run.") for event in events]
+    assert kinds[0] == "created" and kinds.count("created") == 1
+    assert kinds.count("status_ended") == ended
+    running: Counter[str] = Counter()
+    starts: dict[str, str] = {}
+    for event in events:
+        phase: str = event.fields.get("workflow_run_phase_id", "")
+        if event.type == "workflow_run.phase_started":
+            running[phase] += 1
+            starts[event.id] = phase
+            assert running[phase] == 1
+        if event.type == "workflow_run.phase_ended":
+            running[phase] -= 1
+            assert running[phase] == 0 and starts.pop(event.fields["phase_started_id"]) == phase
+    if ended:
+        assert kinds[-1] == "status_ended" and not starts
+        assert kinds.count("error") == (events[-1].fields["result"] == "error")
+        assert "error" not in kinds[:-2]
+
+
+@settings(max_examples=300, deadline=None)
+@given(stories())
+def test_w180_order_holds_whatever_the_run_did(story: Story) -> None:
+    ended = story.record()["ended_ms"] is not None
+    check_order(story.events(), ended=ended)
+
+
+@settings(max_examples=100, deadline=None)
+@given(stories(ended=True), st.data())
+def test_w180_nothing_follows_the_end(story: Story, data: st.DataObject) -> None:
+    narrator = Narrator(story.spec, "host")
+    told = [event for line in story.lines for event in narrator.feed(line)]
+    late = data.draw(st.sampled_from(story.lines))
+    assert told[-1].type == "workflow_run.status_ended"
+    assert narrator.feed(late) == [] and narrator.governed(1, NOW, reason="x") == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(stories())
+def test_same_lines_give_the_same_events_and_ids_are_unique(story: Story) -> None:
+    first, second = story.events("one"), story.events("two")
+    assert [event.id for event in first] == [event.id for event in second]
+    assert len({event.id for event in first}) == len(first)
+
+
+def test_w180_created_is_told_by_the_first_line_whatever_it_is() -> None:
+    narrator = Narrator(Story().spec, "host")
+    events = narrator.feed(Story().logs().lines[-1])
+    assert [event.type for event in events] == ["workflow_run.created", "workflow_run.log"]
+
+
+def test_w180_failed_run_tells_its_error_right_before_its_end() -> None:
+    story = Story().runs().names_phase("Find").fails()
+    assert story.told()[-3:] == ["phase_ended", "error", "status_ended"]
+    assert fields_of(story, "error")[0]["error"] == {
+        "type": "program_error",
+        "detail": "script_threw",
+        "message": "boom",
+    }
+
+
+def test_w180_run_of_the_machine_is_told_in_order() -> None:
+    play = Play().launched(agent(0, phase="Find"), agent(1, phase="Fix"))
+    play.ends(0, value())
+    play.ends(1, value())
+    play.drains(end=RETURNED)
+    narrator = Narrator(play.machine.run.spec, "host")
+    events = [event for line in play.lines for event in narrator.feed(line)]
+    check_order(events, ended=True)
+    assert Counter(event.type for event in events)["workflow_run.agent_settled"] == 2
+
+
+def test_w179_created_names_the_run_and_its_phases() -> None:
+    meta = b'{"phases":[{"title":"Find","detail":"look"},{"title":"Fix"}]}'
+    story = Story(phases=("Find", "Fix"), meta=msgspec.Raw(meta), name="n" * 80)
+    created = fields_of(story, "created")[0]
+    assert created["workflow_run_id"] == workflow_run_id(story.spec.id) == "wrun_0123456789ab"
+    assert [(phase["name"], phase["description"]) for phase in created["phases"]] == [("Find", "look"), ("Fix", "")]
+    assert all(phase["id"].startswith("wrph_") for phase in created["phases"]) and len(created["name"]) == 64
+
+
+def test_w179_phase_ends_when_another_was_started_and_nothing_of_it_is_open() -> None:
+    story = Story().runs().issues(phase="A").starts(0).issues(phase="B").gives(0)
+    assert phases_of(story) == [
+        "phase_started",
+        "phase_started",
+        "phase_ended",
+    ]
+    ids = [fields["workflow_run_phase_id"] for fields in fields_of(story, "phase_started")]
+    assert fields_of(story, "phase_ended")[0]["workflow_run_phase_id"] == ids[0]
+
+
+def test_w179_phase_that_the_script_is_in_stays_open_between_calls() -> None:
+    story = Story().runs().names_phase("A").issues(phase="A").starts(0).gives(0).issues(phase="A").starts(1).gives(1)
+    assert phases_of(story) == ["phase_started"]
+    story.names_phase("B")
+    assert phases_of(story) == [
+        "phase_started",
+        "phase_started",
+        "phase_ended",
+    ]
+
+
+def test_w179_phase_may_come_again() -> None:
+    story = Story().runs().names_phase("A").names_phase("B").names_phase("A").ends()
+    assert Counter(story.told())["phase_started"] == Counter(story.told())["phase_ended"] == 3
+
+
+@pytest.mark.parametrize("reason", ["person", "budget", "quota", "operator", "host_restart", "threshold"])
+def test_w179_pause_is_idle_with_its_reason_and_a_resume_is_running(reason: str) -> None:
+    story = (
+        Story().runs().goes("running", "paused", reason=reason, by="alice").goes("paused", "running", reason="resumed")
+    )
+    assert [fields["reason"] for fields in fields_of(story, "status_idle")] == [reason]
+    assert len(fields_of(story, "status_running")) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "result"),
+    [("completed", "completed"), ("failed", "error"), ("stopped", "stopped"), ("denied", "stopped")],
+)
+def test_w179_end_tells_the_result(state: Any, result: str) -> None:
+    assert fields_of(Story().runs().ends(state), "status_ended")[0]["result"] == result
+
+
+def test_w182_agents_are_told_from_queue_to_end() -> None:
+    story = Story().runs().issues("find it").starts(0).tries_again(0, usage(1)).gives(0, used=usage(2))
+    kinds = [kind for kind in story.told() if kind.startswith("agent")]
+    assert kinds == ["agent_queued", "agent_started", "agent_retry", "agent_settled"]
+    settled = fields_of(story, "agent_settled")[0]
+    assert (settled["state"], settled["tokens"], settled["label"], settled["reason"]) == ("done", 3, "find it", None)
+
+
+def test_w182_end_of_an_attempt_is_no_end_of_the_agent() -> None:
+    story = Story().runs().issues().starts(0).is_stopped(0, "restarted").starts(0)
+    assert "agent_settled" not in story.told()
+
+
+def test_w68_tries_at_a_schema_are_told() -> None:
+    story = Story().runs().issues().starts(0).gives(0, schema_attempts=5)
+    assert fields_of(story, "agent_settled")[0]["schema_attempts"] == 5
+
+
+def test_w182_logs_and_warnings_are_told_without_what_cannot_be_seen() -> None:
+    story = Story().runs().logs("a\u202eb\nc").warns("odd", "d\x1be")
+    assert fields_of(story, "log")[0]["text"] == "a\\u{202E}b\nc"
+    assert fields_of(story, "warning")[0]["message"] == "d\\u{001B}e"
+
+
+def test_w182_approval_is_asked_for_and_decided() -> None:
+    story = Story().goes("queued", "pending_approval", reason="approval", message="new script")
+    assert story.told()[-2:] == ["approval_required", "status_idle"]
+    story.goes("pending_approval", "queued", reason="approved", by="bob")
+    assert fields_of(story, "approval_decided")[0]["approved"] is True
+    denied = Story().goes("queued", "pending_approval").goes("pending_approval", "denied", reason="denied", by="bob")
+    assert fields_of(denied, "approval_decided")[0]["approved"] is False
+
+
+def test_w182_held_agents_governor_and_plan_are_told_live() -> None:
+    story = Story().runs().issues("find it")
+    narrator = Narrator(story.spec, "host")
+    assert narrator.held(CallIndex(0), NOW) == []
+    for line in story.lines:
+        narrator.feed(line)
+    events = [
+        *narrator.held(CallIndex(0), NOW),
+        *narrator.governed(8, NOW, reason="429"),
+        *narrator.planned({"hits": 3}, NOW),
+    ]
+    assert [event.type.removeprefix("workflow_run.") for event in events] == [
+        "agent_held",
+        "concurrency_changed",
+        "resume_plan",
+    ]
+    assert events[0].fields["label"] == "find it" and len({event.id for event in events}) == 3
+
+
+def test_w119_token_budget_is_told_at_its_marks_once() -> None:
+    story = Story(budget_tokens=100).runs()
+    for index, spent in enumerate((49, 50, 51, 79, 80, 99, 130, 140)):
+        story.issues().starts(index).gives(index, spent=spent)
+    budget = fields_of(story, "budget")
+    assert [(event["percent"], event["spent"]) for event in budget] == [(50, 50), (80, 80), (100, 130)]
+
+
+def test_w119_one_jump_over_all_marks_tells_each() -> None:
+    story = Story(max_cost_nanousd=10).runs().issues().starts(0).gives(0, used=usage(1, 10))
+    assert tuple(event["percent"] for event in fields_of(story, "budget")) == BUDGET_PERCENTS
+    assert {event["budget"] for event in fields_of(story, "budget")} == {"cost"}
+
+
+def test_w119_pause_at_the_cap_tells_that_all_of_it_is_used() -> None:
+    story = Story(max_cost_nanousd=10).runs().goes("running", "paused", reason="budget")
+    assert fields_of(story, "budget")[-1]["percent"] == 100
+    story.goes("paused", "running", reason="resumed", max_cost_nanousd=40).issues().starts(0)
+    story.gives(0, used=usage(1, 20))
+    assert fields_of(story, "budget")[-1] | {"percent": 50, "total": 40} == fields_of(story, "budget")[-1]
+
+
+def test_w119_run_without_a_budget_tells_of_none() -> None:
+    story = Story().runs().issues().starts(0).gives(0, used=usage(10**9, 10**12), spent=10**9)
+    assert fields_of(story, "budget") == []
+
+
+def test_numbered_event_carries_its_number_and_the_host() -> None:
+    event = Story().events("host-7")[0]
+    text = msgspec.json.decode(event.numbered(1))
+    assert (text["seq"], text["epoch"], text["type"], text["at_ms"]) == (1, "host-7", "workflow_run.created", NOW)
+    assert text["workflow_run_id"] == "wrun_0123456789ab"
+
+
+@pytest.mark.parametrize("kind", ["invalid_script", "max_workflow_runs_error"])
+def test_w04_run_that_never_came_to_be_tells_one_error(kind: str) -> None:
+    text = msgspec.json.decode(refused_start(kind, "2:1 no", NOW, epoch="host").numbered(1))
+    assert text["type"] == "workflow_run.error" and text["workflow_run_id"] is None
+    assert text["error"] == {"type": kind, "message": "2:1 no"}

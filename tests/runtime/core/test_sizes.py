@@ -1,0 +1,29 @@
+"""Guidelines for the size of a workflow, and what counts as large."""
+
+import pytest
+
+from runtime.core.limits import Limits
+from runtime.core.sizes import GUIDELINES, Guideline, advise, large_warning
+
+
+def test_w191_guidelines_have_their_bounds_and_are_told() -> None:
+    assert dict(GUIDELINES) == {"small": 5, "medium": 10, "large": 50, "unrestricted": None}
+    assert "fewer than 10 agents" in advise() and "fewer" not in advise("unrestricted")
+
+
+@pytest.mark.parametrize(
+    ("agents", "tokens", "guideline", "is_large"),
+    [
+        pytest.param(25, 1_500_000, None, False, id="at_the_limits"),
+        pytest.param(26, 0, None, True, id="agents"),
+        pytest.param(1, 1_500_001, None, True, id="tokens"),
+        pytest.param(5, 0, "small", True, id="chosen_lower"),
+        pytest.param(49, 0, "large", False, id="chosen_higher"),
+        pytest.param(999, 0, "unrestricted", False, id="unrestricted"),
+        pytest.param(1, 2_000_000, "unrestricted", True, id="unrestricted_tokens"),
+    ],
+)
+def test_w192_large_is_past_the_limit_or_the_guideline(
+    agents: int, tokens: int, guideline: Guideline | None, is_large: bool
+) -> None:
+    assert (large_warning(agents, tokens, Limits(), guideline=guideline) is not None) == is_large
