@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from runtime.core import happenings as on
 from runtime.core.calls import Call
+from runtime.core.display import label_of
 from runtime.core.governor import Governor
-from runtime.core.limits import LABEL_CHARS_MAX
 from runtime.core.model import AgentId, CallIndex, Finished, RunSpec, Usage
 from runtime.core.view import View
 from runtime.ports import Admission, Agents, AgentTask, Clock, Limited, Listener
@@ -112,7 +112,7 @@ class Crew:
             agent_id=agent_id,
             prompt=call.prompt,
             options=call.options,
-            label=label_of(call),
+            label=label_of(call.prompt, call.options),
             phase=call.phase,
             bearer=self._open_bearer(),
         )
@@ -166,7 +166,7 @@ class AgentWatch:
     def __init__(self, crew: Crew, task: AgentTask) -> None:
         self._crew = crew
         self._task = task
-        self._upstream = task.options.model or crew.spec.model or "default"
+        self._upstream = crew.spec.model_of(task.options.model) or "default"
         self._has_place = False
 
     async def before_request(self) -> Sequence[str]:
@@ -219,8 +219,3 @@ class AgentWatch:
         if self._has_place:
             self._has_place = False
             self._crew.ground.places.leave(self._upstream)
-
-
-def label_of(call: Call) -> str:
-    """How people see the call (W47)."""
-    return call.options.label or " ".join(call.prompt.split())[:LABEL_CHARS_MAX]

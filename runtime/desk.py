@@ -6,23 +6,18 @@ Whoever asks meets their own runs only, an operator meets all; another's answers
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 import msgspec
 
 from runtime.check import Prepared, prepare
-from runtime.core import happenings as on
 from runtime.core.model import CallIndex, RunId, RunSpec, raw_of
 from runtime.core.recorded import Recorded
 from runtime.core.replay import NothingToResume, check_resumable
 from runtime.launch import Launch, RunError, Settings, build_spec
+from runtime.mailbox import AgentOrder, AgentVerb, Answer, Mailbox, RunOrder, Verb
 from runtime.ports import Found, RunRow, ScriptMissing, Scripts, WorkspaceRefused
 from runtime.readings import Readings, Viewer
 from runtime.runs import Runs
-
-Verb = Literal["pause", "freeze", "resume", "stop", "deny"]
-AgentVerb = Literal["stop", "skip", "restart", "message"]
-Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +35,7 @@ class Desk:
     def __init__(self, runs: Runs, readings: Readings, scripts: Scripts, settings: Settings) -> None:
         self.runs = runs
         self.readings = readings
+        self.mailbox = Mailbox(runs)
         self._scripts = scripts
         self._settings = settings
 
@@ -66,6 +62,7 @@ class Desk:
             "scriptPath": spec.script_path or f"run:{run}",
             "scriptSha256": row.script_sha256,
             "approval": ask,
+            "resumePlan": spec.resume_plan or None,
             "warning": "; ".join(spec.warnings) or None,
         }
 
@@ -91,25 +88,22 @@ class Desk:
         spec = build_spec(launch, prepared, self._settings, now_ms=now_ms, script_path=found.path)
         return Ready(spec=spec, prepared=prepared, recorded=recorded)
 
+    async def asked(self, launch: Launch) -> str | None:
+        """Why a person would have to approve it first; starts and remembers nothing."""
+        _, reason = await self._admitted((await self.ready(launch)).spec, replace(launch, consent=None))
+        return reason
+
     async def change(
         self, viewer: Viewer, run: str, verb: Verb, *, cap_nanousd: int | None = None, why: str = ""
     ) -> Answer:
         """A person's word on a run; the record as it is then."""
         row = await self.readings.row(viewer, run)
-        by = viewer.user
         if row.state == "stopped" and verb == "stop":
             return await self.readings.record(viewer, run)
         if verb == "deny":
             await self._require_own_approval(row)
-        events: dict[Verb, on.Event] = {
-            "pause": on.PauseAsked("person", by=by, message=why),
-            "freeze": on.PauseAsked("person", by=by, freeze=True, message=why),
-            "resume": on.ResumeAsked(by, max_cost_nanousd=cap_nanousd),
-            "stop": on.StopAsked(by),
-            "deny": on.Denied(by, why),
-        }
-        runner = await self.runs.tell(row.id, events[verb])
-        return runner.view.record(self.runs.ground.clock.unix_ms())
+        order = RunOrder(verb=verb, by=viewer.user, why=why, cap_nanousd=cap_nanousd)
+        return await self.mailbox.ask(row.id, order)
 
     async def approve(self, viewer: Viewer, run: str, *, always: bool, sha256: str | None) -> Answer:
         """A person's yes; `always` also to every later run of this script, under this name, in this project (W142)."""
@@ -117,26 +111,15 @@ class Desk:
         spec = await self._require_own_approval(row)
         if sha256 not in (None, spec.script_sha256):
             raise RunError("conflict", f"the script that was shown is not the one of run {run}", state=row.state)
-        runner = await self.runs.tell(row.id, on.Approved(viewer.user))
+        answer = await self.mailbox.ask(row.id, RunOrder(verb="approve", by=viewer.user))
         if always:
             await self._remember(spec, viewer.user)
-        runner.tell(on.Begun())
-        return runner.view.record(self.runs.ground.clock.unix_ms())
+        return answer
 
     async def change_agent(self, viewer: Viewer, run: str, index: int, verb: AgentVerb, *, text: str = "") -> Answer:
         """A person's word on one agent; its row as it is then."""
         row = await self.readings.row(viewer, run)
-        at, by = CallIndex(index), viewer.user
-        events: dict[AgentVerb, on.Event] = {
-            "stop": on.AgentStopAsked(at, by),
-            "skip": on.AgentStopAsked(at, by, skip=True),
-            "restart": on.AgentRestartAsked(at, by),
-            "message": on.MessageSent(at, text, by),
-        }
-        runner = await self.runs.tell(row.id, events[verb])
-        shown = runner.view.agent(index, self.runs.ground.clock.unix_ms())
-        assert shown is not None
-        return shown
+        return await self.mailbox.ask(row.id, AgentOrder(index=CallIndex(index), verb=verb, by=viewer.user, text=text))
 
     async def once(self, run: str, key: str | None, change: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer of the first request with this idempotency key (W138)."""

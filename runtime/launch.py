@@ -1,7 +1,8 @@
 """What it takes to start a run: a checked script, `args` as they are read, limits laid together. Starts nothing."""
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -43,6 +44,8 @@ class Settings:
     limits: Limits = Limits()
     model: str | None = None
     forced_model: str | None = None
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What short names stand for."""
     open_per_session: int = 10
     max_cost_nanousd: int | None = None
     confirm_agents: int | None = None
@@ -67,6 +70,8 @@ class Launch:
     has_args: bool = False
     resume_from: RunId | None = None
     resume_mode: ResumeMode = "lineage"
+    resume_plan: dict[str, Any] | None = None
+    """What it is said to take over."""
     title: str | None = None
     session: str | None = None
     workspace: str | None = None
@@ -130,6 +135,7 @@ def build_spec(
         limits=msgspec.structs.replace(settings.limits, agents=agents),
         model=launch.model or settings.model,
         forced_model=settings.forced_model,
+        models=dict(settings.models),
         effort=launch.effort,
         budget_tokens=launch.budget_tokens,
         max_cost_nanousd=min(caps, default=None),
@@ -138,6 +144,7 @@ def build_spec(
         source=launch.source,
         resumed_from=launch.resume_from,
         resume_mode=launch.resume_mode,
+        resume_plan=launch.resume_plan or {},
         pipeline_null=settings.pipeline_null,
         strict_options=settings.strict_options,
         confirm_agents=settings.confirm_agents,

@@ -76,7 +76,7 @@ def find_named(workspace: Path, name: str) -> Found | None:
     """The file of that name, else one whose `meta` says it."""
     folder = workspace / FOLDER
     for suffix in SUFFIXES:
-        if (folder / f"{name}{suffix}").is_file():
+        if os.path.isfile(folder / f"{name}{suffix}"):
             return read_below(str(workspace), str(FOLDER / f"{name}{suffix}"))
     try:
         files = sorted(each for each in os.listdir(folder) if each.endswith(SUFFIXES))
@@ -98,9 +98,10 @@ def _read(real: Path) -> str:
         descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ScriptMissing(f"{real} cannot be read ({_plain(error)})") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ScriptMissing(f"{real} is no file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ScriptMissing(f"{real} is no file")
         content = file.read(SCRIPT_BYTES_MAX + 1)
     try:
         return content.decode()

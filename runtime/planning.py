@@ -1,6 +1,7 @@
 """What a run would do, before it does it: the approval card with a rehearsal, the plan of a resume. Starts nothing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -67,6 +68,19 @@ class Planner:
             )
         except NothingToResume as error:
             raise RunError("nothing_to_resume", str(error)) from None
+
+    async def counted(self, launch: Launch) -> Launch:
+        """A resume, with what it will take over (W162)."""
+        if launch.resume_from is None:
+            return launch
+        plan = await self.plan(launch)
+        counts = {
+            "hits": plan.hits,
+            "misses": plan.misses,
+            "reasons": plan.reasons,
+            "estimate": {"tokens": plan.estimate.tokens.total, "cost_nanousd": plan.estimate.cost_nanousd},
+        }
+        return replace(launch, resume_plan=counts)
 
     async def _earlier(self, launch: Launch, name: str) -> Sequence[dict[str, Any]]:
         rows = await self._desk.runs.ground.store.rows(

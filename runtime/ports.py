@@ -120,6 +120,15 @@ class Entry:
     """SHA-256 and content of what stands beside the journal."""
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What somebody wants of a run that another process drives."""
+
+    id: int
+    run: RunId
+    text: bytes
+
+
 class RunStore(Protocol):
     """Journals, rows, events and leases of runs. Every method raises `StoreAway`."""
 
@@ -170,6 +179,14 @@ class RunStore(Protocol):
 
     async def remember_outcome(self, run: RunId, key: str, answer: bytes, now_ms: int) -> bytes:
         """Keep it; the first one that was kept wins and is returned."""
+        ...
+
+    async def post(self, run: RunId, text: bytes, now_ms: int) -> int:
+        """Leave a letter for whoever drives the run; its number."""
+        ...
+
+    async def take(self, owner: str, now_ms: int, *, ttl_ms: int) -> Sequence[Letter]:
+        """Letters to the runs that `owner` drives, oldest first, each once; those older than `ttl_ms` are dropped."""
         ...
 
     async def consent(self, project: str, name: str, sha256: str) -> str | None:

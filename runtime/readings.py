@@ -12,6 +12,7 @@ from runtime.core.model import OPEN_STATES, RunId, RunState
 from runtime.core.view import View
 from runtime.launch import RunError
 from runtime.ports import EventRow, RunRow
+from runtime.report import NotEnded, page_values, result_of
 from runtime.runner import Runner
 from runtime.runs import Runs, unknown
 
@@ -93,7 +94,16 @@ class Readings:
         last = lines[-1]
         if not isinstance(last, EndedLine):
             raise RunError("conflict", f"run {run} is {row.state.replace('_', ' ')}: it has no result yet")
-        return {"id": row.id, "state": last.state, "value": last.value, "failure": last.failure}
+        return {"id": row.id, "state": last.state, **result_of(last)}
+
+    async def values(self, viewer: Viewer, run: str, *, after: int, offset: int, label: str | None) -> dict[str, Any]:
+        """What its calls gave, page by page, once it has ended (W176)."""
+        row = await self.row(viewer, run)
+        try:
+            page = page_values(await self.runs.lines(row.id), after=after, offset=offset, label=label)
+        except NotEnded as error:
+            raise RunError("conflict", f"run {run}: {error}", state=row.state) from None
+        return {"values": page.rows, "after": page.after, "offset": page.offset}
 
     async def journal(self, viewer: Viewer, run: str, *, after: int, most: int) -> list[bytes]:
         """Its lines as they are kept."""

@@ -12,11 +12,10 @@ from typing import Any
 
 import msgspec
 
-from runtime.core.display import clip, one_line
+from runtime.core.display import clip, label_of, one_line
 from runtime.core.journal import EndedLine, ErrorLine, IssuedLine, Line, RefusedLine, ResultLine, StoppedLine
 from runtime.core.limits import RESULT_BYTES_MAX
 from runtime.core.model import OPEN_STATES
-from runtime.core.rows import label_of
 from runtime.core.standing import headline, notified_status, resume_hint
 from runtime.core.view import View
 
@@ -172,7 +171,7 @@ def _values(lines: Iterable[Line], label: str | None) -> Iterator[tuple[dict[str
     if not isinstance(last, EndedLine):
         raise NotEnded("values are read of a run that has ended")
     for issued, settled in calls.values():
-        shown = label_of(issued)
+        shown = label_of(issued.prompt, issued.options)
         if label is None or label in (shown, issued.options.label):
             row = {"index": issued.index, "label": shown, **_end_of(settled)}
             value = settled.value if isinstance(settled, ResultLine) else None

@@ -53,7 +53,7 @@ RECENT_EVENTS = 256
 """Kept in memory for those who listen."""
 STORE_AWAY_SECONDS = 0.5
 """Pause before a journal that could not be reached is tried again."""
-ROW_SECONDS = 1.0
+ROW_SECONDS = 0.5
 """How old the row of a run may be that lists show, between its changes of state."""
 
 Spawn = Callable[[str, Coroutine[Any, Any, Any]], asyncio.Task[Any]]
@@ -116,6 +116,8 @@ class Runner:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._row_at = 0.0
+        self._row_is_old = False
+        """Something has happened that lists do not show yet."""
         self.room: object | None = None
         """What spending limits left when they paused it."""
         self.idle_since_ms: int | None = None
@@ -156,6 +158,11 @@ class Runner:
         finally:
             await self._let_go()
 
+    def refresh(self) -> None:
+        """Let lists show what has happened since, if anything has."""
+        if self._row_is_old and not self.left:
+            self.tell(on.Ticked())
+
     def lose(self) -> None:
         """Another process has it: nothing more is done for it here."""
         self.left = True
@@ -188,6 +195,7 @@ class Runner:
             for _, future in waiting:
                 _answer(future, LeaseLost())
             return
+        self._row_is_old = self._row_is_old or any(not isinstance(event, on.Ticked) for event, _ in waiting)
         steps: list[Step] = []
         asked: list[asyncio.Future[None]] = []
         for event, future in waiting:
@@ -210,7 +218,7 @@ class Runner:
 
     async def _carry(self, steps: Sequence[Step]) -> None:
         lines = [line for step in steps for line in step.lines]
-        if lines:
+        if lines or self._row_is_due():
             await self._write(lines)
         for step in steps:
             for command in step.commands:
@@ -243,7 +251,7 @@ class Runner:
 
     def entry(self, lines: Sequence[Line]) -> Entry:
         """What is written for these lines, in one piece."""
-        clock, blobs = self._ground.clock, list[tuple[str, bytes]]()
+        blobs: list[tuple[str, bytes]] = []
         events: list[EventRow] = []
         kept: list[bytes] = []
         for line in lines:
@@ -252,12 +260,14 @@ class Runner:
             kept.append(encode_line(small))
             if blob is not None:
                 blobs.append(blob)
-        now = clock.monotonic()
         is_news = any(isinstance(line, StateLine | EndedLine | PhaseLine) for line in lines)
         row = None
-        if is_news or now - self._row_at >= ROW_SECONDS:
-            self._row_at, row = now, self.row()
+        if is_news or self._row_is_due():
+            self._row_at, row, self._row_is_old = self._ground.clock.monotonic(), self.row(), False
         return Entry(lines=kept, events=events, row=row, blobs=blobs)
+
+    def _row_is_due(self) -> bool:
+        return self._row_is_old and self._ground.clock.monotonic() - self._row_at >= ROW_SECONDS
 
     def row(self) -> RunRow:
         """As lists show it."""
@@ -327,9 +337,6 @@ class Runner:
                 if self._alarm is not None:
                     self._alarm.cancel()
                 self._alarm = self._later(at_ms, on.Ticked())
-            case on.ShowHeld(index=index, held=held):
-                self.view.held(index, held)
-                self.show()
             case on.Ended():
                 self.left = True
 
@@ -374,6 +381,12 @@ class Runner:
         if sandbox is not None:
             self._ground.spawn(f"end of the script of {self.spec.id}", sandbox.close())
 
+    async def _release(self) -> None:
+        try:
+            await self._ground.store.release(self.lease)
+        except StoreAway as error:
+            _log.warning("the lease of run %s runs out by itself: %s", self.spec.id, error)
+
     async def _let_go(self) -> None:
         """End whatever still works for the run here; its journal says how far it came."""
         self.left = True
@@ -387,6 +400,8 @@ class Runner:
         self._close_sandbox()
         if self.machine.state in OPEN_STATES:
             self._ground.listener.let_go(self.spec)
+        else:
+            await self._release()
         while not self._events.empty():
             _, future = self._events.get_nowait()
             _answer(future, LeaseLost())

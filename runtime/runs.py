@@ -33,6 +33,13 @@ SLEEP_MS = 60_000
 _log = logging.getLogger(__name__)
 
 
+class DrivenElsewhere(RunError):
+    """Another process drives this run, as far as is known here."""
+
+    def __init__(self, run: RunId) -> None:
+        super().__init__("unavailable", f"run {run} is driven by another process just now; ask again")
+
+
 @dataclass(slots=True)
 class Sleeping:
     """A run that waits, held by its lease alone."""
@@ -55,7 +62,7 @@ class Runs:
         self.settings = settings
         self.driven: dict[RunId, Runner] = {}
         self.sleeping: dict[RunId, Sleeping] = {}
-        self._me = me
+        self.me = me
         self._waking: dict[RunId, asyncio.Lock] = {}
         self._closing = False
 
@@ -67,7 +74,7 @@ class Runs:
         now_ms = self.ground.clock.unix_ms()
         try:
             lease = await self.ground.store.create(
-                runner.row(), entry, owner=self._me, idempotency=idempotency, now_ms=now_ms
+                runner.row(), entry, owner=self.me, idempotency=idempotency, now_ms=now_ms
             )
         except RunExists as known:
             return known.run
@@ -85,18 +92,18 @@ class Runs:
         return row
 
     async def tell(self, run: RunId, event: on.Event) -> Runner:
-        """What a person wants of a run; it is durable then. Raises `RunError`."""
+        """What a person wants of a run; it is durable then. Raises `RunError`, also `DrivenElsewhere`."""
         runner = await self.wake(run)
         try:
             await runner.ask(event)
         except Illegal as error:
             raise RunError("conflict", f"run {run}: {error}", state=error.state) from None
         except LeaseLost:
-            raise RunError("unavailable", f"run {run} went over to another process just now; ask again") from None
+            raise DrivenElsewhere(run) from None
         return runner
 
     async def wake(self, run: RunId) -> Runner:
-        """The run, driven here. Raises `RunError`."""
+        """The run, driven here. Raises `RunError`, also `DrivenElsewhere`."""
         lock = self._waking.setdefault(run, asyncio.Lock())
         async with lock:
             runner = self.driven.get(run)
@@ -128,15 +135,21 @@ class Runs:
 
     async def renew(self) -> None:
         """Hold on to what is driven here; what was lost is let go of."""
-        leases = [runner.lease for runner in self.driven.values()]
+        leases = [runner.lease for runner in self.driven.values() if not runner.left]
         leases += [sleeping.lease for sleeping in self.sleeping.values()]
         now_ms = self.ground.clock.unix_ms()
-        held = {lease.run for lease in await self.ground.store.renew(leases, now_ms, ttl_ms=LEASE_MS)}
-        for run, runner in list(self.driven.items()):
-            if run not in held and not runner.left:
+        held = await self.ground.store.renew(leases, now_ms, ttl_ms=LEASE_MS)
+        lost = set(leases).difference(held)
+        for runner in list(self.driven.values()):
+            if runner.lease in lost and not runner.left:
                 runner.lose()
-        for run in [run for run in self.sleeping if run not in held]:
+        for run in [run for run, sleeping in self.sleeping.items() if sleeping.lease in lost]:
             del self.sleeping[run]
+
+    async def refresh(self) -> None:
+        """Those who do not drive a run see what its agents use meanwhile."""
+        for runner in list(self.driven.values()):
+            runner.refresh()
 
     async def take_over(self) -> None:
         """Take up what nobody drives any more (W127)."""
@@ -145,8 +158,12 @@ class Runs:
                 continue
             try:
                 runner = await self.wake(row.id)
-            except RunError as error:
-                _log.warning("run %s cannot be taken over: %s", row.id, error)
+            except DrivenElsewhere:
+                continue
+            except StoreAway:
+                raise
+            except Exception as error:  # noqa: BLE001  # one that cannot be read keeps no other from going on
+                _log.warning("run %s cannot be taken over (%s: %s)", row.id, type(error).__name__, error)
             else:
                 if self.settings.auto_resume:
                     runner.tell(on.Unblocked("host_restart"))
@@ -192,7 +209,7 @@ class Runs:
     # Building.
 
     def _build(self, spec: RunSpec, machine: Machine, *, ask: str | None) -> tuple[Runner, Step]:
-        runner = Runner(machine, Lease(spec.id, self._me, 0), self.ground, Telling(spec, self._me))
+        runner = Runner(machine, Lease(spec.id, self.me, 0), self.ground, Telling(spec, self.me))
         return runner, machine.open(self.ground.clock.unix_ms(), ask=ask)
 
     async def _take_up(self, lease: Lease) -> Runner:
@@ -203,7 +220,7 @@ class Runs:
         spec = header.spec
         replay = None if spec.resumed_from is None else await self._replay_of(spec)
         machine = Machine(spec, replay=replay, recovered=recover(lines))
-        telling = Telling(spec, self._me)
+        telling = Telling(spec, self.me)
         for line in lines:
             telling.feed(line)
         runner = Runner(machine, lease, self.ground, telling)
@@ -223,7 +240,9 @@ class Runs:
     def _forget(self, run: RunId, runner: Runner) -> None:
         if self.driven.get(run) is runner:
             del self.driven[run]
-        self._waking.pop(run, None)
+        lock = self._waking.get(run)
+        if lock is not None and not lock.locked():
+            del self._waking[run]
 
     def _ask_or_start(self, runner: Runner) -> None:
         if runner.machine.state == "queued":
@@ -243,9 +262,9 @@ class Runs:
         row = await self.find(run)
         if row.state not in OPEN_STATES:
             raise RunError("conflict", f"run {run} is {row.state}; nothing changes it any more", state=row.state)
-        lease = await self.ground.store.acquire(run, self._me, self.ground.clock.unix_ms(), ttl_ms=LEASE_MS)
+        lease = await self.ground.store.acquire(run, self.me, self.ground.clock.unix_ms(), ttl_ms=LEASE_MS)
         if lease is None:
-            raise RunError("unavailable", f"run {run} is driven by another process just now; ask again")
+            raise DrivenElsewhere(run)
         return lease
 
     async def _replay_of(self, spec: RunSpec) -> Replay:

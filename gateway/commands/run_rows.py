@@ -153,7 +153,7 @@ def describe_run(run: RunRow) -> list[str]:
     if run.failure is not None:
         lines.append(f"  failure   {run.failure.type} ({run.failure.detail}): {run.failure.message}")
     lines += [f"  warning   {warning}" for warning in (*run.warnings, *filter(None, [run.size_warning]))]
-    if run.resume_hint is not None:
+    if run.resume_hint is not None and exit_code_of(run) != EXIT_DONE:
         lines.append(f"  resume    ringfence runs resume-plan {run.id}")
     return lines
 

@@ -189,9 +189,7 @@ def _telling(wanted: Wanted, *, as_json: bool) -> Generator[None]:
         if as_json:
             print_json_line({"error": error})
         if error.get("type") == "invalid_script":
-            file = wanted.file or wanted.name or wanted.resume_from
-            place = "".join(f":{error[name]}" for name in ("line", "column") if error.get(name) is not None)
-            message = str(plain(f"{file}{place}: {error.get('code', 'invalid')}: {error.get('message', '')}"))
+            message = str(plain(f"{wanted.file or wanted.name or wanted.resume_from}:{error.get('message')}"))
             raise GatewayRefused(message, refused.status, error, EXIT_RUN_FAILED) from None
         if refused.status == POLICY_STATUS:
             raise GatewayRefused(refused.message, refused.status, error, EXIT_RUN_STOPPED) from None

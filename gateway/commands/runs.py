@@ -112,8 +112,9 @@ def show_agent(client: GatewayClient, run: str, index: int, *, as_json: bool) ->
         print_json(agent)
         return
     print_rich(agent_table([msgspec.convert(agent, AgentRow)]))
+    shown = agent if agent.get("value") is None else {**agent, "result_preview": None}
     for name in ("detail", "recent_tools", "result_preview", "prompt", "value"):
-        value = agent.get(name)
+        value = shown.get(name)
         if value not in (None, "", []):
             print_rich(f"{name}:")
             print_text(value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value)).decode())
@@ -125,7 +126,7 @@ def control_run(client: GatewayClient, run: str, verb: str, body: dict[str, Any]
     if as_json:
         print_json(record)
     elif verb == "save":
-        print_rich(plain(f"the script of {run} was saved as {record.get('saved', body.get('name', 'it is named'))}"))
+        print_rich(plain(f"the script of {run} is saved as {record.get('name')}"))
     else:
         row = msgspec.convert(record, RunRow)
         print_rich(plain(f"{row.id} ({row.name}) is {row.status.text or row.state}"))

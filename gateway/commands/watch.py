@@ -11,7 +11,9 @@ import signal
 import sys
 import termios
 from collections.abc import Generator
+from typing import Any
 
+import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 
@@ -25,6 +27,8 @@ from gateway.commands.watch_screen import Order, Screen, draw
 REFRESH_SECONDS = 0.5
 """Shortest time between two looks at the run."""
 TICK_SECONDS = 1.0
+NOTICE_TICKS = 4
+"""How long what was said of a key stands in place of the keys."""
 ORDERS_MAX = 8
 """Keys that wait for the gateway; more are dropped."""
 INPUT_BYTES = 64
@@ -77,6 +81,9 @@ class View:
         self._live = live
         self._keyboard = keyboard
         self._stale = asyncio.Event()
+        """Something has changed since the run was read."""
+        self._record_known = False
+        """What has changed of the run came with the events; its agents alone are to be read."""
         self._over = asyncio.Event()
         self._orders: asyncio.Queue[Order] = asyncio.Queue(ORDERS_MAX)
         self._read_at = 0.0
@@ -109,9 +116,20 @@ class View:
         async for event in self._feed.events():
             if event.seq is not None:
                 self.screen.notes.append(event_line(event.type, event.fields))
+            self._record_known = event.type == "progress" and self._take(event.fields.get("run"))
             self._stale.set()
+        self._record_known = False
         await self._read()
         self.leave()
+
+    def _take(self, record: Any) -> bool:
+        """A snapshot from among the events."""
+        try:
+            self.screen.run = msgspec.convert(record, RunRow)
+        except msgspec.ValidationError:
+            return False
+        self._read_at = asyncio.get_running_loop().time()
+        return True
 
     async def _refresh(self) -> None:
         while True:
@@ -126,8 +144,9 @@ class View:
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _read(self) -> None:
-        self.screen.run = await self._feed.record(RunRow)
-        self._read_at = asyncio.get_running_loop().time()
+        if not self._record_known:
+            self.screen.run = await self._feed.record(RunRow)
+            self._read_at = asyncio.get_running_loop().time()
         self.screen.agents = await self._feed.agents(AgentRow)
 
     async def _obey(self) -> None:
@@ -142,7 +161,12 @@ class View:
             self._draw()
 
     async def _tick(self) -> None:
+        notice, ticks = "", 0
         while True:
+            ticks = ticks + 1 if self.screen.notice == notice else 0
+            notice = self.screen.notice
+            if ticks >= NOTICE_TICKS:
+                self.screen.notice = ""
             self._draw()
             await asyncio.sleep(TICK_SECONDS)
 

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.assembly import RequestPath
@@ -24,6 +24,7 @@ from gateway.ports import ScriptProfiler
 from gateway.runs.gate import RunGate, Setting
 from gateway.runs.listprices import ListPrices
 from gateway.runs.room import Room
+from gateway.runs.shortnames import short_names
 from gateway.runs.told import RunNews
 from runtime.agents.attempts import LocalAgents, Means
 from runtime.agents.client import GatewayClient
@@ -35,6 +36,7 @@ from runtime.desk import Desk
 from runtime.launch import Settings
 from runtime.library import Library
 from runtime.lookup import Lookup
+from runtime.mailbox import Mailbox
 from runtime.planning import Planner
 from runtime.ports import Prices
 from runtime.readings import Readings
@@ -47,6 +49,9 @@ from runtime.tools.toolbox import FolderToolboxes
 from runtime.workspace import Folders, GitWorkspaces
 
 CHORE_SECONDS = 1.0
+LETTER_SECONDS = 0.3
+"""How soon what another gateway was asked is done here, about."""
+REFRESH_SECONDS = 0.5
 PURGE_SECONDS = 3_600.0
 AGENTS_AT_ONCE = 1_024
 """Model requests of all runs to one upstream, at most."""
@@ -87,7 +92,8 @@ async def mount_runs(ground: Ground, path: RequestPath, profile: ScriptProfiler)
     Raises `GatewayError`: the store of runs cannot be used.
     """
     config, clock, tasks = ground.config, ground.clock, ground.tasks
-    settings, prices = build_settings(config.runs), build_prices(ground)
+    names = short_names(ground.prices, config.aliases)
+    settings, prices = build_settings(config.runs, names), build_prices(ground)
     folders = Folders([str(each) for each in config.runs.workspaces])
     workspaces, judge, client = GitWorkspaces(folders), SchemaJudge(), GatewayClient(NOWHERE)
     shell = await find_bubblewrap() if config.runs.bash else NoSandbox("runs.bash is off in the configuration")
@@ -120,14 +126,14 @@ async def mount_runs(ground: Ground, path: RequestPath, profile: ScriptProfiler)
         clock=clock,
         spawn=tasks.spawn,
     )
-    runs = Runs(run_ground, admission, workspaces, settings=settings, me=process_name())
+    runs = Runs(run_ground, admission, workspaces, settings=settings, me=own_name())
     readings = Readings(runs)
     desk = Desk(runs, readings, scripts, settings)
     planner = Planner(desk, scripts, prices, settings)
     listens = asyncio.Event()
     chores = [
         tasks.spawn(f"runs: {name}", _keep_doing(listens, name, seconds, work))
-        for name, seconds, work in chores_of(runs, places)
+        for name, seconds, work in chores_of(runs, places, desk.mailbox)
     ]
     try:
         yield Mounted(MountedDesk(desk, readings, planner), runs, client, chores, listens)
@@ -140,7 +146,7 @@ async def mount_runs(ground: Ground, path: RequestPath, profile: ScriptProfiler)
 Work = Callable[[], Awaitable[None]]
 
 
-def chores_of(runs: Runs, places: Places) -> list[tuple[str, float, Work]]:
+def chores_of(runs: Runs, places: Places, mailbox: Mailbox) -> list[tuple[str, float, Work]]:
     """What is done again and again."""
 
     async def grant() -> None:
@@ -149,6 +155,8 @@ def chores_of(runs: Runs, places: Places) -> list[tuple[str, float, Work]]:
     return [
         ("hold on to leases", CHORE_SECONDS, runs.renew),
         ("take over", CHORE_SECONDS, runs.take_over),
+        ("answer letters", LETTER_SECONDS, mailbox.answer),
+        ("show runs to others", REFRESH_SECONDS, runs.refresh),
         ("let sleep", CHORE_SECONDS, runs.let_sleep),
         ("look for room", CHORE_SECONDS, runs.look_for_room),
         ("grant places", CHORE_SECONDS, grant),
@@ -156,8 +164,8 @@ def chores_of(runs: Runs, places: Places) -> list[tuple[str, float, Work]]:
     ]
 
 
-def build_settings(config: RunsConfig) -> Settings:
-    """The configuration, in the runtime's words."""
+def build_settings(config: RunsConfig, models: Mapping[str, str]) -> Settings:
+    """The configuration, in the runtime's words. `models`: what short names of models stand for."""
     pauses = config.confirm == "pause"
     return Settings(
         enabled=config.enabled,
@@ -170,6 +178,7 @@ def build_settings(config: RunsConfig) -> Settings:
         ),
         model=config.model,
         forced_model=config.workflow_model,
+        models=models,
         open_per_session=config.open_per_session,
         max_cost_nanousd=config.max_cost_nanousd,
         confirm_agents=config.confirm_agents if pauses else None,
@@ -199,7 +208,7 @@ def build_gate(ground: Ground, path: RequestPath, profile: ScriptProfiler) -> Ru
     return RunGate(path.decider, path.boards, path.lineages, ground.store, ground.metrics, ground.clock, setting)
 
 
-def process_name() -> str:
+def own_name() -> str:
     """This process, among all that share a store."""
     return f"{socket.gethostname()}/{os.getpid()}/{os.urandom(4).hex()}"
 

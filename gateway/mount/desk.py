@@ -69,11 +69,14 @@ class MountedDesk:
     async def start(self, principal: Principal, request: StartRun, *, idempotency: str | None) -> Shown:
         """W03."""
         key = None if idempotency is None else f"start/{idempotency}"
-        return await _answered(self._desk.start(launch_of(principal, request), idempotency=key))
+        launch = await _answered(self._planner.counted(launch_of(principal, request)))
+        return await _answered(self._desk.start(launch, idempotency=key))
 
     async def check(self, principal: Principal, request: StartRun) -> Shown:
         """The approval card."""
-        return msgspec.structs.asdict(await _answered(self._planner.card(launch_of(principal, request))))
+        launch = launch_of(principal, request)
+        card, reason = await _answered(self._planner.card(launch)), await _answered(self._desk.asked(launch))
+        return {**msgspec.structs.asdict(card), "approval": {"needed": reason is not None, "reason": reason}}
 
     async def draft(self, principal: Principal, request: DraftWorkflow) -> Shown:
         """A script that a model wrote."""
@@ -113,6 +116,11 @@ class MountedDesk:
     async def result(self, principal: Principal, run: str) -> Shown:
         """What it returned."""
         return await _answered(self._readings.result(_viewer(principal), run))
+
+    async def values(self, principal: Principal, run: str, *, after: int, offset: int, label: str | None) -> Shown:
+        """What its calls gave."""
+        found = self._readings.values(_viewer(principal), run, after=after, offset=offset, label=label)
+        return await _answered(found)
 
     async def events(
         self, principal: Principal, run: str, *, after: int, types: Sequence[str], most: int

@@ -64,7 +64,7 @@ class GateAdmission:
             run_name=spec.name,
             agent=task.agent_id,
             prompt=task.prompt,
-            model=spec.forced_model or options.model or spec.model,
+            model=spec.model_of(options.model),
             agent_type=options.agent_type,
             label=task.label,
             phase=task.phase,

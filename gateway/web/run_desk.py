@@ -223,6 +223,10 @@ class RunDesk(Protocol):
         """`state`, and `value` (W170, W172) or `failure`. 409 while the run is open."""
         ...
 
+    async def values(self, principal: Principal, run: str, *, after: int, offset: int, label: str | None) -> Shown:
+        """`values` behind call `after`, with where to go on: what the calls of an ended run gave (W176)."""
+        ...
+
     async def events(
         self, principal: Principal, run: str, *, after: int, types: Sequence[str], most: int
     ) -> Sequence[RunEvent]:
@@ -241,7 +245,7 @@ class RunDesk(Protocol):
         ...
 
     async def control(self, principal: Principal, run: str, order: RunOrder, *, idempotency: str | None) -> Shown:
-        """The record as it then is, of a save with `saved`: the name the script now has.
+        """The record as it then is; of a save `name` and `sha256` of what is in the library now.
 
         409: the run's state does not allow it, and nothing changed (W121).
         """

@@ -43,9 +43,7 @@ class RunStreams:
         """Write them until they end, the reader leaves, or the server stops. Raises `GatewayError`."""
         async with contextlib.aclosing(events):
             if self._closed or len(self._open) >= self._streams_max:
-                raise GatewayError(
-                    Reason.OVERLOADED, "no more event streams can be opened now; try again in a moment"
-                )
+                raise GatewayError(Reason.OVERLOADED, "no more event streams can be opened now; try again in a moment")
             response = await self.open(request, "text/event-stream")
             failures: list[Exception] = []
             try:

@@ -127,12 +127,18 @@ def _reading(desk: RunDesk) -> list[web.RouteDef]:
     async def result(request: web.Request) -> web.Response:
         return _json(await desk.result(_principal(request), _id(request)))
 
+    async def values(request: web.Request) -> web.Response:
+        after, offset = _number(request, "after", -1), _number(request, "offset", 0)
+        label = request.query.get("label")
+        return _json(await desk.values(_principal(request), _id(request), after=after, offset=offset, label=label))
+
     return [
         web.get(RUNS_PATH, list_runs),
         web.get(f"{RUNS_PATH}/{{id}}", show),
         web.get(f"{RUNS_PATH}/{{id}}/agents", list_agents),
         web.get(f"{RUNS_PATH}/{{id}}/agents/{{index}}", show_agent),
         web.get(f"{RUNS_PATH}/{{id}}/result", result),
+        web.get(f"{RUNS_PATH}/{{id}}/values", values),
     ]
 
 

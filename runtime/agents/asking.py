@@ -32,7 +32,7 @@ EFFORTS_MAX = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Dispatch:
     """How requests go out, the same for every attempt."""
 
     client: GatewayClient
@@ -55,7 +55,7 @@ class _Patience:
 class Asker:
     """Asks for one attempt."""
 
-    line: Line
+    dispatch: Dispatch
     task: AgentTask
     watch: Watch
     allowance: Allowance
@@ -94,7 +94,7 @@ class Asker:
         idle_ms = self.task.options.idle_timeout_ms
         idle_seconds = idle_ms / 1000 if idle_ms is not None else self.task.run.limits.idle_seconds
         try:
-            async with aclosing(self.line.client.stream(self._headers, body, idle_seconds)) as events:
+            async with aclosing(self.dispatch.client.stream(self._headers, body, idle_seconds)) as events:
                 async for event in events:
                     waited = not reader.begun
                     reader.feed(event)
@@ -111,7 +111,7 @@ class Asker:
         model = reader.model or self.task.run.model or ""
         self.answered_by = model
         tokens = reader.tokens
-        usage = Usage(tokens=tokens, cost_nanousd=self.line.prices.cost(model, tokens), requests=1)
+        usage = Usage(tokens=tokens, cost_nanousd=self.dispatch.prices.cost(model, tokens), requests=1)
         self.allowance.count(usage)
         self.watch.used(usage)
 
@@ -119,7 +119,7 @@ class Asker:
         """Return when the request may be tried again. Raises `AttemptOver`."""
         if self._lower_effort(refusal, transcript):
             return
-        advice = advise(refusal, self.line.clock.unix_ms())
+        advice = advise(refusal, self.dispatch.clock.unix_ms())
         if isinstance(advice, AttemptOver):
             raise advice
         if isinstance(advice, Blocked) and advice.limit.kind != "throttled":
@@ -129,17 +129,17 @@ class Asker:
         await self._back_off(refusal, advice, patience)
 
     async def _stay_blocked(self, limit: Limited) -> None:
-        since = self.line.clock.monotonic()
+        since = self.dispatch.clock.monotonic()
         await self.watch.limited(limit)
-        left = since + BLOCKED_DELAY_SECONDS - self.line.clock.monotonic()
+        left = since + BLOCKED_DELAY_SECONDS - self.dispatch.clock.monotonic()
         if left > 0:
-            await self.line.wait(left)
+            await self.dispatch.wait(left)
 
     async def _back_off(self, refusal: Refusal, advice: Again | Blocked, patience: _Patience) -> None:
-        now = self.line.clock.monotonic()
+        now = self.dispatch.clock.monotonic()
         patience.began = now if patience.began is None else patience.began
         patience.tries += 1
-        delay = delay_seconds(patience.tries, advice.after_seconds, self.line.jitter())
+        delay = delay_seconds(patience.tries, advice.after_seconds, self.dispatch.jitter())
         seconds_max = self.task.run.limits.retry_seconds
         if now + delay - patience.began > seconds_max:
             tries = f"{patience.tries} tries" if patience.tries > 1 else "one try"
@@ -147,24 +147,24 @@ class Asker:
             raise AttemptOver("api_error", detail, transient=True)
         async with self.allowance.in_time():
             if isinstance(advice, Blocked):
-                until_ms = self.line.clock.unix_ms() + round(delay * 1000)
+                until_ms = self.dispatch.clock.unix_ms() + round(delay * 1000)
                 await self.watch.limited(Limited("throttled", advice.limit.message, until_ms))
-            left = now + delay - self.line.clock.monotonic()
+            left = now + delay - self.dispatch.clock.monotonic()
             if left > 0:
-                await self.line.wait(left)
+                await self.dispatch.wait(left)
 
     def _lower_known_effort(self, transcript: Transcript) -> None:
-        while transcript.effort is not None and (transcript.model, transcript.effort) in self.line.efforts:
-            transcript.effort = self.line.efforts[transcript.model, transcript.effort]
+        while transcript.effort is not None and (transcript.model, transcript.effort) in self.dispatch.efforts:
+            transcript.effort = self.dispatch.efforts[transcript.model, transcript.effort]
 
     def _lower_effort(self, refusal: Refusal, transcript: Transcript) -> bool:
         effort = transcript.effort
         lower = effort_below(refusal, effort)
         if effort is None or lower is None:
             return False
-        if len(self.line.efforts) >= EFFORTS_MAX:
-            self.line.efforts.clear()
-        self.line.efforts[transcript.model, effort] = transcript.effort = lower[0]
+        if len(self.dispatch.efforts) >= EFFORTS_MAX:
+            self.dispatch.efforts.clear()
+        self.dispatch.efforts[transcript.model, effort] = transcript.effort = lower[0]
         instead = lower[0] or "its own default"
         self.watch.warn("effort_unsupported", f"{transcript.model} does not know effort {effort}: {instead} is used")
         return True

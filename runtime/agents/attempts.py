@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.contract import DENIED_TOOL
 from runtime.agents.allowance import Allowance
-from runtime.agents.asking import Asker, Efforts, Line
+from runtime.agents.asking import Asker, Dispatch, Efforts
 from runtime.agents.client import GatewayClient, idempotency_key
 from runtime.agents.conversation import Conversation
 from runtime.agents.endings import AttemptOver, CallThrew
@@ -24,10 +24,8 @@ from runtime.agents.prompts import OUTPUT_TOOL, OUTPUT_TOOL_DESCRIPTION, place, 
 from runtime.agents.structured import OutputDialogue
 from runtime.agents.toolcalls import ToolCaller
 from runtime.agents.transcript import Transcript, encode
-from runtime.core.model import CallOptions, Finished, NullReason, RunSpec, Thrown, Worktree
+from runtime.core.model import INHERIT, CallOptions, Finished, NullReason, RunSpec, Thrown, Worktree
 from runtime.ports import AgentTask, Clock, Prices, Toolboxes, Tools, Watch, WorkspaceRefused, Workspaces
-
-_INHERIT = "inherit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ class LocalAgents:
     def __init__(self, means: Means) -> None:
         self._means = means
         efforts: Efforts = {}
-        self._line = Line(
+        self._dispatch = Dispatch(
             client=means.client,
             prices=means.prices,
             clock=means.clock,
@@ -63,7 +61,9 @@ class LocalAgents:
         """Never raises for what an agent or an upstream did: that is in `Finished`."""
         clock = self._means.clock
         allowance = Allowance(task.options, task.run.limits, clock, clock.monotonic())
-        return await _Attempt(self._means, task, watch, allowance, Asker(self._line, task, watch, allowance)).finish()
+        return await _Attempt(
+            self._means, task, watch, allowance, Asker(self._dispatch, task, watch, allowance)
+        ).finish()
 
 
 @dataclass(slots=True)
@@ -201,8 +201,7 @@ class _Attempt:
 
 def resolve_model(run: RunSpec, options: CallOptions, kind: AgentKind) -> str | None:
     """The model to ask for, by the order of W50; None: nobody names one."""
-    named = (run.forced_model, options.model, kind.model, run.model)
-    return next((model for model in named if model and model != _INHERIT), None)
+    return run.model_of(next((model for model in (options.model, kind.model) if model and model != INHERIT), None))
 
 
 def allowed_tools(kind: AgentKind, options: CallOptions) -> list[str] | None:

@@ -20,7 +20,7 @@ from runtime.agents.structured import Mismatch
 ANSWER_SECONDS_MAX = 30.0
 """Longest wait for a child on a busy machine; its own limit is far below, and counts what it really works."""
 ANSWER_BYTES_MAX = 1024 * 1024
-PLAIN_WORK_MAX = 1_000_000
+PLAIN_WORK_MAX = 100_000
 """Bytes of schema times bytes of value up to which a plain question is answered at once."""
 REMEMBERED_MAX = 1_024
 _COSTLY_WORDS = frozenset({"pattern", "patternProperties", "$ref", "uniqueItems"})

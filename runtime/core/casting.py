@@ -9,7 +9,8 @@ from typing import Protocol
 
 import msgspec
 
-from runtime.core.forecast import MISSED_MAX, Means, Missed, label_of
+from runtime.core.display import label_of
+from runtime.core.forecast import MISSED_MAX, Means, Missed
 from runtime.core.journal import call_key
 from runtime.core.model import CallOptions, Scope, Usage, raw_of
 from runtime.core.preview import ASSUMED_TOKENS

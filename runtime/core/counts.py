@@ -169,11 +169,11 @@ class Counts:
         self.used.add(usage)
         call.group.used.add(usage)
 
-    def hold(self, index: int, held: bool) -> None:
-        """A queued call has a place and waits for a sibling (W97), or no more."""
+    def hold(self, index: int) -> None:
+        """A queued call has a place and waits for a sibling (W97)."""
         call = self.calls.get(index)
-        if call is not None and call.state in ("queued", "held"):
-            self._move(call, "held" if held else "queued", None)
+        if call is not None and call.state == "queued":
+            self._move(call, "held", None)
 
     def close(self, at_ms: int) -> None:
         """The run is over: what was open is stopped."""

@@ -4,6 +4,9 @@ whoever writes HTML, a terminal or an envelope escapes for it once more.
 
 import re
 
+from runtime.core.limits import LABEL_CHARS_MAX
+from runtime.core.model import CallOptions
+
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
 )
@@ -19,6 +22,11 @@ def visible(text: str) -> str:
 def clip(text: str, chars_max: int) -> str:
     """At most so many characters, with a mark where some are missing."""
     return text if len(text) <= chars_max else text[: chars_max - 1] + _CUT
+
+
+def label_of(prompt: str, options: CallOptions) -> str:
+    """What people know a call by: its own label, else the beginning of its prompt (W47)."""
+    return one_line(options.label or prompt, LABEL_CHARS_MAX)
 
 
 def one_line(text: str, chars_max: int) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from runtime.core.counts import OPEN_CALLS, Counts
-from runtime.core.display import clip, one_line, visible
+from runtime.core.display import clip, label_of, one_line, visible
 from runtime.core.journal import (
     EndedLine,
     ErrorLine,
+    HeldLine,
     IssuedLine,
     Line,
     LogLine,
@@ -29,11 +30,12 @@ from runtime.core.journal import (
     WarningLine,
 )
 from runtime.core.limits import DESCRIPTION_CHARS_MAX, LOG_CHARS_MAX, NAME_CHARS_MAX
-from runtime.core.model import CallIndex, Failure, RunSpec
+from runtime.core.model import Failure, RunSpec
 from runtime.core.phases import Phase, PhaseBook, workflow_run_id
-from runtime.core.rows import label_of
 from runtime.core.standing import MANAGED_RESULT
 
+GOVERNED = "concurrency_changed"
+"""A warning that has an event of its own (W96)."""
 BUDGET_PERCENTS = (50, 80, 100)
 ERROR_CHARS_MAX = 4_096
 
@@ -109,7 +111,6 @@ class Narrator:
         self._cost = _Meter("cost", spec.max_cost_nanousd or 0)
         self._tokens = _Meter("tokens", spec.budget_tokens or 0)
         self._lines = 0
-        self._live = 0
         self._created = False
         self._ended = False
 
@@ -126,18 +127,6 @@ class Narrator:
         self._counts.feed(line)
         self._tell(told, line)
         return told.events
-
-    def held(self, index: CallIndex, at_ms: int) -> list[Event]:
-        """A call has a place and waits for the prompt cache of a sibling (W97)."""
-        return self._tell_live("agent_held", at_ms, index=index, label=self._labels.get(index))
-
-    def governed(self, concurrency: int, at_ms: int, *, reason: str) -> list[Event]:
-        """So many agents may work at once from now on (W96)."""
-        return self._tell_live("concurrency_changed", at_ms, concurrency=concurrency, reason=one_line(reason, 256))
-
-    def planned(self, plan: Mapping[str, Any], at_ms: int) -> list[Event]:
-        """What a resume takes over, as `plan` counts it (W162)."""
-        return self._tell_live("resume_plan", at_ms, plan=dict(plan))
 
     def _tell(self, told: _Told, line: Line) -> None:
         match line:
@@ -165,8 +154,11 @@ class Narrator:
                 self._start_phase(told, phase)
             case LogLine():
                 self._add(told, "log", text=visible(clip(line.text, LOG_CHARS_MAX)), dropped=line.dropped)
+            case HeldLine():
+                self._add(told, "agent_held", index=line.index, label=self._labels[line.index])
             case WarningLine():
-                self._add(told, "warning", code=line.code, message=visible(clip(line.message, ERROR_CHARS_MAX)))
+                kind = line.code if line.code == GOVERNED else "warning"
+                self._add(told, kind, code=line.code, message=visible(clip(line.message, ERROR_CHARS_MAX)))
             case _:
                 pass
 
@@ -186,6 +178,8 @@ class Narrator:
                 for phase in self._book.phases
             ],
         )
+        if self._spec.resume_plan:
+            self._add(told, "resume_plan", resumed_from=self._spec.resumed_from, plan=self._spec.resume_plan)
 
     def _change(self, told: _Told, line: StateLine) -> None:
         """An end is told when its own line comes."""
@@ -211,7 +205,7 @@ class Narrator:
 
     def _issue(self, told: _Told, line: IssuedLine) -> None:
         phase = self._counts.calls[line.index].group.phase
-        self._labels[line.index] = label_of(line)
+        self._labels[line.index] = label_of(line.prompt, line.options)
         if line.phase is not None:
             self._start_phase(told, phase)
         self._add(
@@ -291,14 +285,6 @@ class Narrator:
         # The same line tells the same ids, whoever folds it.
         id = f"{self._run.replace('wrun_', 'wrev_', 1)}-{self._lines}-{len(told.events)}"
         told.events.append(self._event(id, kind, told.at_ms, fields))
-
-    def _tell_live(self, kind: str, at_ms: int, **fields: Any) -> list[Event]:
-        """What stands in no line."""
-        if self._ended or not self._created:
-            return []
-        self._live += 1
-        id = f"{self._run.replace('wrun_', 'wrev_', 1)}-{self._epoch}-live-{self._live}"
-        return [self._event(id, kind, at_ms, fields)]
 
     def _event(self, id: str, kind: str, at_ms: int, fields: Mapping[str, Any]) -> Event:
         body = {"workflow_run_id": self._run, **fields}

@@ -9,9 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from runtime.core.display import one_line
-from runtime.core.limits import LABEL_CHARS_MAX
-from runtime.core.model import CallOptions, ResumeMode, RunId, Tokens, Usage
+from runtime.core.model import ResumeMode, RunId, Tokens, Usage
 from runtime.core.recorded import Past, Recorded
 from runtime.core.walks import MissReason
 
@@ -123,11 +121,6 @@ def mean_of(calls: Iterable[Past]) -> Usage:
     cost = None if total.cost_nanousd is None else -(-total.cost_nanousd // count)
     requests, tool_calls = -(-total.requests // count), -(-total.tool_calls // count)
     return Usage(tokens=tokens, cost_nanousd=cost, requests=requests, tool_calls=tool_calls)
-
-
-def label_of(prompt: str, options: CallOptions) -> str:
-    """What people know a call by (W47)."""
-    return one_line(options.label or prompt, LABEL_CHARS_MAX)
 
 
 def diff_scripts(before: str, after: str) -> str:

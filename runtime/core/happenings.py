@@ -290,14 +290,6 @@ class WakeAt:
 
 
 @dataclass(frozen=True, slots=True)
-class ShowHeld:
-    """For people: the call waits for the prompt cache of a sibling, or no more."""
-
-    index: CallIndex
-    held: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Ended:
     """The last line is written: let go of everything."""
 
@@ -314,6 +306,5 @@ Command = (
     | SetTimer
     | ClearTimer
     | WakeAt
-    | ShowHeld
     | Ended
 )

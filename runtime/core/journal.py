@@ -77,6 +77,12 @@ class StartedLine(_Line, frozen=True, kw_only=True, tag="started"):
     agent_id: AgentId
 
 
+class HeldLine(_Line, frozen=True, kw_only=True, tag="held"):
+    """A call has a place, but waits for a sibling to warm their prompt cache (W97)."""
+
+    index: CallIndex
+
+
 class ResultLine(_Line, frozen=True, kw_only=True, tag="result"):
     """The call gave a value."""
 
@@ -217,6 +223,7 @@ Line = (
     | StateLine
     | IssuedLine
     | StartedLine
+    | HeldLine
     | ResultLine
     | ErrorLine
     | RefusedLine

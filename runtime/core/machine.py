@@ -19,9 +19,20 @@ from runtime.core import happenings as on
 from runtime.core.calls import Call
 from runtime.core.happenings import CloseSandbox, Deliver, Event, OpenSandbox, SetFrozen, WakeAt
 from runtime.core.intake import Strayed, answer_nested, fire, over_budget, take_in
-from runtime.core.journal import EndedLine, MessageLine, RunLine, StateLine, WarningLine
+from runtime.core.journal import EndedLine, HeldLine, MessageLine, RunLine, StateLine, WarningLine
 from runtime.core.limits import ARTEFACT_BYTES_MAX, MESSAGE_CHARS_MAX, MESSAGES_MAX
-from runtime.core.model import CallIndex, Failure, FailureCode, Finished, PauseReason, RunSpec, RunState, Usage, json_of, raw_of
+from runtime.core.model import (
+    CallIndex,
+    Failure,
+    FailureCode,
+    Finished,
+    PauseReason,
+    RunSpec,
+    RunState,
+    Usage,
+    json_of,
+    raw_of,
+)
 from runtime.core.program import Delivery, Program, Returned
 from runtime.core.recovery import Recovered
 from runtime.core.replay import Replay
@@ -153,9 +164,15 @@ class Machine:
             case on.HandedOver():
                 self._hand_over()
             case on.Noticed(code=code, message=message):
-                run.write(WarningLine(at_ms=run.now_ms, code=code, message=message))
+                self._notice(code, message)
             case _:
                 assert_never(event)
+
+    def _notice(self, code: str, message: str) -> None:
+        """The same thing is told once."""
+        if (told := f"{code}: {message}") not in self.run.told:
+            self.run.told.add(told)
+            self.run.write(WarningLine(at_ms=self.run.now_ms, code=code, message=message))
 
     # The script.
 
@@ -228,7 +245,7 @@ class Machine:
             elif run.workforce.place(call, run.now_ms):
                 start(run, call)
             else:
-                run.order(on.ShowHeld(call.index, held=True))
+                run.write(HeldLine(at_ms=run.now_ms, index=call.index))
 
     def _is_stuck(self) -> bool:
         run = self.run

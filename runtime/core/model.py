@@ -41,6 +41,8 @@ ThrowCode = Literal[
 """Why a call threw (W55)."""
 PauseReason = Literal["person", "budget", "quota", "operator", "approval", "host_restart", "threshold"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
+INHERIT = "inherit"
+"""In place of a model: as if none were named."""
 EFFORTS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 ResumeMode = Literal["lineage", "prefix", "none"]
 FailureType = Literal["program_error", "thread_limit_error", "timeout_error", "unknown_error"]
@@ -216,6 +218,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     """Session model: for calls that name none."""
     forced_model: str | None = None
+    models: dict[str, str] = {}
+    """What short names of models stand for, such as `haiku`."""
     effort: Effort | None = None
     budget_tokens: int | None = None
     """`budget.total` (W112)."""
@@ -227,6 +231,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: Literal["api", "tool", "cli"] = "api"
     resumed_from: RunId | None = None
     resume_mode: ResumeMode = "lineage"
+    resume_plan: dict[str, Any] = {}
+    """What the resume was said to take over, when it was launched (W162)."""
     pipeline_null: Literal["stop", "pass"] = "stop"
     strict_options: bool = True
     confirm_agents: int | None = None
@@ -237,6 +243,13 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     title: str | None = None
     warnings: tuple[str, ...] = ()
     """Of the check and of the launch; `<code>: <text>`."""
+
+    def model_of(self, named: str | None) -> str | None:
+        """The model to ask for when a call names this one, or none (W50)."""
+        for model in (self.forced_model, named, self.model):
+            if model and model != INHERIT:
+                return self.models.get(model, model)
+        return None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -115,7 +115,7 @@ def _fold(found: Recovered, line: Line) -> None:
             found.narrated += 1
         case WarningLine():
             found.narrated += line.from_script
-            found.told.add(line.code)
+            found.told |= {line.code, f"{line.code}: {line.message}"}
         case _:
             pass
 

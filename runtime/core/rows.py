@@ -8,9 +8,8 @@ import msgspec
 
 from runtime.core.aside import put_aside
 from runtime.core.counts import OPEN_CALLS, Counted, Group
-from runtime.core.display import clip, one_line, visible
+from runtime.core.display import clip, label_of, one_line, visible
 from runtime.core.journal import ErrorLine, IssuedLine, RefusedLine, ResultLine, StartedLine, StoppedLine
-from runtime.core.limits import LABEL_CHARS_MAX
 from runtime.core.model import Thrown, Worktree
 
 PROMPT_CHARS_MAX = 2_000
@@ -164,18 +163,13 @@ def build_row(line: IssuedLine, counted: Counted) -> Row:
     given = msgspec.structs.asdict(line.options)
     return Row(
         index=line.index,
-        label=label_of(line),
+        label=label_of(line.prompt, line.options),
         prompt=clip(line.prompt, PROMPT_CHARS_MAX),
         prompt_chars=len(line.prompt),
         options={name: given[name] for name in OPTIONS_SHOWN if given[name] is not None},
         issued_ms=line.at_ms,
         counted=counted,
     )
-
-
-def label_of(line: IssuedLine) -> str:
-    """The call's own label, else the beginning of its prompt (W47)."""
-    return one_line(line.options.label or line.prompt, LABEL_CHARS_MAX)
 
 
 def phase_row(index: int, group: Group, now_ms: int) -> dict[str, Any]:

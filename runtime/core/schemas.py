@@ -247,13 +247,11 @@ def _resolve(root: dict[str, Any], reference: str, path: str) -> object:
 
 def _types_of(value: object) -> set[str] | None:
     """None when it names no types."""
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not names:
+    names: object = [value] if isinstance(value, str) else value
+    if not _is_texts(names) or names == []:
         return None
-    if isinstance(value, list) and not _is_texts(names):
-        return None
-    found = {name for name in cast(list[object], names) if isinstance(name, str) and name in _TYPES}
-    return found if len(found) == len(cast(list[object], names)) else None
+    found = set(cast(list[str], names))
+    return found if found <= _TYPES.keys() else None
 
 
 def _is_of(value: object, types: set[str]) -> bool:

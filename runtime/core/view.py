@@ -16,6 +16,7 @@ from runtime.core.display import one_line, visible
 from runtime.core.journal import (
     EndedLine,
     ErrorLine,
+    HeldLine,
     IssuedLine,
     Line,
     LogLine,
@@ -77,6 +78,8 @@ class View:
                 self._rows.append(build_row(line, self.counts.calls[line.index]))
             case NestedLine():
                 self.book.name_workflow(line)
+            case HeldLine():
+                self.counts.hold(line.index)
             case PhaseLine():
                 self.counts.group(self.book.find(line.nested, line.title), line.at_ms)
             case LogLine():
@@ -102,10 +105,6 @@ class View:
         self.counts.used_live(index, usage)
         if tool is not None:
             self._rows[index].use(tool)
-
-    def held(self, index: CallIndex, held: bool = True) -> None:
-        """A call has a place and waits for the prompt cache of a sibling, or no more."""
-        self.counts.hold(index, held)
 
     def began(self, index: CallIndex) -> None:
         """The first byte of an answer for the running attempt is there."""

@@ -15,6 +15,7 @@ READ_BYTES = 256 * 1024
 ANSWER_BYTES_HELD = 128 * 1024
 ANSWER_SECONDS_HELD = 0.25
 """Answers are written together, up to about so many bytes and seconds."""
+RETURNED_BYTES = len(b'{"end":"returned","value":}')
 ROOT = 0
 """Key of the run's own script; a nested workflow has the id of its operation + 1."""
 
@@ -108,8 +109,9 @@ class Child:
 
     def _drained(self, cpu_seconds: float) -> bytes:
         end = self._end.encode()
-        if len(end) > self._bounds["artefactBytes"]:
-            message = f"the result has {len(end)} bytes of JSON, and may have {self._bounds['artefactBytes']}"
+        value_bytes, value_bytes_max = len(end) - RETURNED_BYTES, self._bounds["artefactBytes"]
+        if value_bytes > value_bytes_max:
+            message = f"the result has {value_bytes} bytes of JSON, and may have {value_bytes_max}"
             end = b'{"end":"threw","code":"result_too_large","message":"' + message.encode() + b'"}'
         ops = ",".join(self._ops).encode()
         payload = b'{"ops":[' + ops + b'],"end":' + (end or b"null") + b',"cpu_seconds":%.6f}' % cpu_seconds

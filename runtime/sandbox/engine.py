@@ -11,6 +11,8 @@ import _quickjs
 JOBS_BETWEEN_LOOKS = 256
 """A script that has ended is noticed after so many jobs, when its leftovers would go on for ever."""
 LAST_LOOK_SECONDS = 0.1
+INTERRUPT_SECONDS_LATER = 0.05
+"""The engine reads coarser time, and a promise can swallow its interrupt: by then the allowance is used up for sure."""
 LINE_MESSAGE_CHARS_MAX = 500
 
 
@@ -106,7 +108,7 @@ class Script:
 
     def tell(self, verb: str, *words: str | int) -> str | int | bool | None:
         """One call of the bridge. Raises `Broken`."""
-        self._context.set_time_limit(self._allowance.left_seconds())
+        self._limit_time()
         try:
             return self._bridge(verb, *words)
         except _quickjs.JSException as error:
@@ -128,11 +130,14 @@ class Script:
                 return Taken(ops, head)
 
     def _run_job(self) -> bool:
-        self._context.set_time_limit(self._allowance.left_seconds())
+        self._limit_time()
         try:
             return self._context.execute_pending_job()
         except _quickjs.JSException as error:
             raise self._broken(error) from None
+
+    def _limit_time(self) -> None:
+        self._context.set_time_limit(self._allowance.left_seconds() + INTERRUPT_SECONDS_LATER)
 
     def _broken(self, error: _quickjs.JSException) -> Broken:
         message = str(error)

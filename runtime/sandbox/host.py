@@ -135,7 +135,7 @@ class ChildSandbox:
 async def _start_child(link: Link, limits: Limits) -> None:
     places = (str(Path(__file__).parents[2]), str(Path(_quickjs.__file__).parent))
     numbers = (str(os.getpid()), repr(limits.drain_cpu_seconds), repr(limits.total_cpu_seconds))
-    words = [f"{name}={value}" for name, value in _bounds(limits).items()]
+    words = [f"{name}={value}" for name, value in bounds_of(limits).items()]
     arguments = [sys.executable, "-I", "-S", "-c", COMMAND, *places, *numbers, *words]
     try:
         await asyncio.get_running_loop().subprocess_exec(
@@ -152,7 +152,7 @@ async def _start_child(link: Link, limits: Limits) -> None:
         raise SandboxFailed("script_killed", f"no process could be started for the script: {fault}") from None
 
 
-def _bounds(limits: Limits) -> dict[str, int]:
+def bounds_of(limits: Limits) -> dict[str, int]:
     """What the prelude and its engine hold the script to."""
     return {
         "heapBytes": limits.heap_bytes,

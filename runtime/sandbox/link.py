@@ -1,6 +1,8 @@
 """A child process and its two pipes: frames out, frames in, its end. What the frames mean is not here."""
 
 import asyncio
+import contextlib
+import os
 import signal
 from collections import deque
 from collections.abc import Sequence
@@ -28,6 +30,7 @@ class Link(asyncio.SubprocessProtocol):
         self._failure: SandboxFailed | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.SubprocessTransport | None = None
+        self._handle: int | None = None
         self._gone = asyncio.get_running_loop().create_future()
 
     @property
@@ -64,20 +67,21 @@ class Link(asyncio.SubprocessProtocol):
         """Kill it and wait until nothing is left of it."""
         self.fail(SandboxFailed("script_killed", "the sandbox was closed"))
         if self._transport is not None:
-            self._transport.close()
             await asyncio.wait([self._gone])
+            self._transport.close()
 
     def fail(self, failure: SandboxFailed) -> None:
         """Kill it; this is why."""
         if self._failure is None:
             self._failure = failure
-        if self._transport is not None and self._transport.get_returncode() is None:
-            self._transport.kill()
+        self._kill()
         self._wake()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.SubprocessTransport)
         self._transport = transport
+        with contextlib.suppress(OSError):
+            self._handle = os.pidfd_open(transport.get_pid()) if hasattr(os, "pidfd_open") else None
 
     def pipe_data_received(self, fd: int, data: bytes | str) -> None:
         if self._failure is not None:
@@ -100,9 +104,20 @@ class Link(asyncio.SubprocessProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The process has ended and both pipes are closed."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
         if not self._gone.done():
             self._gone.set_result(None)
         self._wake()
+
+    def _kill(self) -> None:
+        """By its handle: the transport would wait for the child itself, and whoever watches it would find nothing."""
+        if self._handle is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        elif self._transport is not None and self._transport.get_returncode() is None:
+            self._transport.kill()
 
     async def _wait(self, seconds: float) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

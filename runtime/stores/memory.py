@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from runtime.core.model import OPEN_STATES, RunId, RunState
-from runtime.ports import Entry, EventRow, Lease, LeaseLost, RunExists, RunRow
+from runtime.ports import Entry, EventRow, Lease, LeaseLost, Letter, RunExists, RunRow
 from runtime.stores.rows import FIRST_LEASE_MS, references
 
 
@@ -40,6 +40,9 @@ class MemoryRunStore:
         self._runs: dict[RunId, _Kept] = {}
         self._blobs: dict[str, bytes] = {}
         self._outcomes: dict[tuple[RunId, str], bytes] = {}
+        self._letters: list[tuple[int, Letter]] = []
+        """With the time at which each was posted."""
+        self._posted = 0
         self._consents: dict[tuple[str, str, str], str] = {}
         self._scripts: dict[tuple[str, str], tuple[str, int]] = {}
 
@@ -145,6 +148,19 @@ class MemoryRunStore:
         """The first one that was kept."""
         return self._outcomes.setdefault((run, key), answer)
 
+    async def post(self, run: RunId, text: bytes, now_ms: int) -> int:
+        """The number of the letter."""
+        self._posted += 1
+        self._letters.append((now_ms, Letter(self._posted, run, text)))
+        return self._posted
+
+    async def take(self, owner: str, now_ms: int, *, ttl_ms: int) -> Sequence[Letter]:
+        """Letters to the runs of `owner`, each once."""
+        mine = {run for run, kept in self._runs.items() if kept.owner == owner}
+        taken = [(at_ms, letter) for at_ms, letter in self._letters if letter.run in mine]
+        self._letters = [each for each in self._letters if each[1].run not in mine]
+        return [letter for at_ms, letter in taken if now_ms - at_ms <= ttl_ms]
+
     async def consent(self, project: str, name: str, sha256: str) -> str | None:
         """Who gave it."""
         return self._consents.get((project, name, sha256))
@@ -184,6 +200,7 @@ class MemoryRunStore:
         for run in ended:
             del self._runs[run]
         self._outcomes = {key: answer for key, answer in self._outcomes.items() if key[0] not in ended}
+        self._letters = [each for each in self._letters if each[1].run not in ended]
         wanted = {sha256 for kept in self._runs.values() for sha256 in kept.references}
         self._blobs = {sha256: content for sha256, content in self._blobs.items() if sha256 in wanted}
         return len(ended)

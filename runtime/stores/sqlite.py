@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.core.model import RunId, RunState
-from runtime.ports import Entry, EventRow, Lease, RunRow
+from runtime.ports import Entry, EventRow, Lease, Letter, RunRow
 from runtime.stores import queries, statements
 from runtime.stores.database import open_file
 from runtime.stores.queries import Readers, one
@@ -93,6 +93,16 @@ class SqliteRunStore:
         return await self._writer.write(
             lambda connection: statements.remember_outcome(connection, run, key, answer, now_ms)
         )
+
+    async def post(self, run: RunId, text: bytes, now_ms: int) -> int:
+        """The number of the letter."""
+        return await self._writer.write(lambda connection: statements.post(connection, run, text, now_ms))
+
+    async def take(self, owner: str, now_ms: int, *, ttl_ms: int) -> Sequence[Letter]:
+        """Letters to the runs of `owner`, each once. There is seldom one, so they are looked for before."""
+        if not await self._readers.read(lambda connection: one(connection, statements.LETTERS_OF, owner)):
+            return []
+        return await self._writer.write(lambda connection: statements.take(connection, owner, now_ms, ttl_ms=ttl_ms))
 
     async def consent(self, project: str, name: str, sha256: str) -> str | None:
         """Who gave it."""

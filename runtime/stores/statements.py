@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from runtime.core.model import OPEN_STATES, RunId
-from runtime.ports import Entry, Lease, LeaseLost, RunExists
+from runtime.ports import Entry, Lease, LeaseLost, Letter, RunExists
 from runtime.stores.rows import FIRST_LEASE_MS, Beginning, SavedScript, encode_row, references
 from runtime.stores.writer import Refusal
 
@@ -15,7 +15,11 @@ PURGE_RUNS_MAX = 20
 """Runs forgotten in one transaction, so that journals do not wait long for it."""
 
 _OPEN = ", ".join(f"'{state}'" for state in sorted(OPEN_STATES))
+_MINE = "WHERE run IN (SELECT run FROM leases WHERE owner = ?)"
+LETTERS_OF = f"SELECT 1 FROM letters {_MINE} LIMIT 1"
+"""Is there a letter to a run of this owner?"""
 _OF_RUN = (
+    "DELETE FROM letters WHERE run = ?",
     "DELETE FROM lines WHERE run = ?",
     "DELETE FROM events WHERE run = ?",
     "DELETE FROM leases WHERE run = ?",
@@ -115,6 +119,19 @@ def remember_outcome(connection: sqlite3.Connection, run: RunId, key: str, answe
     connection.execute("INSERT INTO outcomes VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", (run, key, answer, now_ms))
     kept = connection.execute("SELECT answer FROM outcomes WHERE run = ? AND idempotency = ?", (run, key))
     return kept.fetchone()[0]
+
+
+def post(connection: sqlite3.Connection, run: RunId, text: bytes, now_ms: int) -> int:
+    """The number of the letter, which no other one gets."""
+    statement = "INSERT INTO letters (run, text, posted_ms) VALUES (?, ?, ?) RETURNING id"
+    return connection.execute(statement, (run, text, now_ms)).fetchone()[0]
+
+
+def take(connection: sqlite3.Connection, owner: str, now_ms: int, *, ttl_ms: int) -> list[Letter]:
+    """Letters to the runs of an owner, oldest first; what is too old goes with them."""
+    statement = f"DELETE FROM letters {_MINE} RETURNING id, run, text, posted_ms"
+    taken = sorted(connection.execute(statement, (owner,)).fetchall())
+    return [Letter(id, RunId(run), text) for id, run, text, posted_ms in taken if now_ms - posted_ms <= ttl_ms]
 
 
 def give_consent(connection: sqlite3.Connection, to: tuple[str, str, str], by: str, now_ms: int) -> None:

@@ -117,8 +117,6 @@ _SHAPES: dict[str, tuple[type[Input], str]] = {
     ),
 }
 TOOL_NAMES: tuple[str, ...] = tuple(_SHAPES)
-READ_ONLY_TOOLS = frozenset({"Read", "Glob", "Grep"})
-"""They change nothing: calls of them may run at the same time."""
 
 
 def definition_of(name: str) -> dict[str, Any]:

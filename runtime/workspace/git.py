@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import signal
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -78,15 +78,7 @@ class Git:
         """What it prints, without the end of the last line. Raises `GitFailed`; cancelled, it is killed."""
         if self.path is None:
             raise GitFailed("there is no git on PATH")
-        process = await asyncio.create_subprocess_exec(
-            *(self.path, *arguments),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            cwd=repository.folder,
-            env=_environment(repository, settings or {}),
-            start_new_session=True,
-        )
+        process = await self._start(self.path, repository, arguments, settings or {})
         try:
             async with asyncio.timeout(seconds):
                 printed, complaint = await process.communicate()
@@ -101,6 +93,22 @@ class Git:
             said = complaint.decode("utf-8", "replace").strip() or f"it ended with {process.returncode}"
             raise GitFailed(f"git {arguments[0]}: {said[:ERROR_CHARS_MAX]}")
         return os.fsdecode(printed).removesuffix("\n")
+
+    async def _start(
+        self, path: str, repository: Repository, arguments: Sequence[str], settings: Mapping[str, str]
+    ) -> Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                *(path, *arguments),
+                stdin=DEVNULL,
+                stdout=PIPE,
+                stderr=PIPE,
+                cwd=repository.folder,
+                env=_environment(repository, settings),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise GitFailed(f"git could not be started in {repository.folder}: {error.strerror}") from None
 
     async def filters_off(self, repository: Repository) -> dict[str, str]:
         """Settings that switch every filter off that is configured where this repository's files are written.

@@ -244,7 +244,7 @@ class FakeDesk:
             raise RunRefused(503, "overloaded_error", self.orders_refused)
         self.asked.append((run.id, order))
         if isinstance(order, SaveRun):
-            return run.record | {"saved": order.name or "audit"}
+            return {"name": order.name or "audit", "sha256": SHA256}
         after = TRANSITIONS.get((run.record["state"], type(order)))
         if after is None:
             raise RunRefused(409, "conflict_error", f"run {run.id} is {run.record['state']}: that cannot be done")

@@ -142,7 +142,8 @@ ErrorHere.prepareStackTrace = (_, sites) => {
     const column = shifted < 1 ? 1 : shifted;
     const name = site.getFunctionName();
     const place = `workflow.js:${line}:${column}`;
-    text += name === null || name === "" || name === "<anonymous>" ? `    at ${place}\n` : `    at ${name} (${place})\n`;
+    const nameless = name === null || name === "" || name === "<anonymous>";
+    text += nameless ? `    at ${place}\n` : `    at ${name} (${place})\n`;
   }
   return text;
 };

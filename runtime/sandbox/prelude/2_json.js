@@ -6,6 +6,8 @@ const isOutOfMemory = (error) =>
   own(error, "message") === "out of memory";
 
 const unserializable = (problem) => ({ __proto__: null, problem });
+const ownProblem = (error) =>
+  typeof error === "object" && error !== null && getPrototypeOf(error) === null ? own(error, "problem") : undefined;
 
 const pathOf = (writer) => {
   let path = "$";
@@ -114,8 +116,7 @@ const encode = (value, depthMax) => {
     return { __proto__: null, text, lost: writer.lost, losses: writer.losses, odd: writer.odd, problem: undefined };
   } catch (error) {
     if (isOutOfMemory(error)) throw error;
-    const ours = typeof error === "object" && error !== null && getPrototypeOf(error) === null && hasOwn(error, "problem");
-    const problem = `${ours ? error.problem : describe(error)} at ${pathOf(writer)}`;
+    const problem = `${ownProblem(error) ?? describe(error)} at ${pathOf(writer)}`;
     return { __proto__: null, text: undefined, lost: 0, losses: "", odd: undefined, problem };
   }
 };

@@ -23,7 +23,9 @@ const LOSSES_TOLD_MAX = 10;
 const THROWS_TOLD_MAX = 10;
 
 // Shared by all contexts of a run: the driver carries it from one to the next.
-const shared = { __proto__: null, nextId: 0, logLines: 0, logBytes: 0, logsDropped: 0, timers: 0, spent: 0, throwsTold: 0 };
+const shared = {
+  __proto__: null, nextId: 0, logLines: 0, logBytes: 0, logsDropped: 0, timers: 0, spent: 0, throwsTold: 0,
+};
 
 let scope = "";
 let nested = 0;
@@ -110,15 +112,19 @@ const coded = (error, code) => {
   return error;
 };
 
-const thrownError = (thrown) => {
+const RESERVED = { __proto__: null, code: true, message: true, name: true, stack: true };
+
+// `place`: where the call was made, since nothing of the script is on the stack when it fails.
+const thrownError = (thrown, place) => {
   const message = own(thrown, "message");
   const error = own(thrown, "code") === "invalid_call" ? new TypeErrorHere(message) : new ErrorHere(message);
   coded(error, own(thrown, "code"));
+  slot(error, "stack", place);
   const fields = own(thrown, "fields");
   if (fields === undefined) return error;
   const keys = keysOf(fields);
   for (let i = 0; i < keys.length; i++) {
-    if (!hasOwn(error, keys[i])) slot(error, keys[i], fields[keys[i]]);
+    if (!RESERVED[keys[i]]) slot(error, keys[i], fields[keys[i]]);
   }
   return error;
 };
@@ -160,6 +166,10 @@ const labelOf = (prompt) => {
   return clip(label, 0, LABEL_CHARS_MAX);
 };
 
+// What is kept of a call until it settles.
+const recordOf = (kind, call, label, inner) =>
+  ({ __proto__: null, kind, call, label, scope, place: new ErrorHere().stack, inner });
+
 const api = {
   agent(prompt, options) {
     if (over || flooded) return never;
@@ -168,7 +178,7 @@ const api = {
       const text = promptOf(prompt);
       const given = readOptions(options);
       ask(
-        { __proto__: null, kind: "agent", call, label: given.label ?? labelOf(text), scope },
+        recordOf("agent", call, given.label ?? labelOf(text)),
         `{"op":"agent","id":${shared.nextId},"scope":${quote(scope)},"prompt":${quote(text)},` +
           `"options":${given.text},"nested":${nested}}`,
       );
@@ -191,7 +201,7 @@ const api = {
       const index = nests[scope] ?? 0;
       nests[scope] = index + 1;
       ask(
-        { __proto__: null, kind: "workflow", call, label: undefined, scope, inner: `${scope}/w${index}` },
+        recordOf("workflow", call, undefined, `${scope}/w${index}`),
         `{"op":"workflow","id":${shared.nextId},"scope":${quote(scope)},${wanted}${passed}}`,
       );
     } catch (error) {
@@ -201,7 +211,9 @@ const api = {
   },
 
   setTimeout(callback, delay, ...rest) {
-    if (typeof callback !== "function") throw new TypeErrorHere("setTimeout() expects a function as the first argument");
+    if (typeof callback !== "function") {
+      throw new TypeErrorHere("setTimeout() expects a function as the first argument");
+    }
     if (shared.timers >= TIMERS_MAX) throw new RangeErrorHere(`at most ${TIMERS_MAX} timers may be pending`);
     const asked = +delay;
     const ms = asked > 0 ? (asked < TIMER_MS_MAX ? asked - (asked % 1) : TIMER_MS_MAX) : 0;
@@ -221,7 +233,9 @@ const api = {
 };
 
 const refOf = (ref) => {
-  if (typeof ref === "string" && trimmed(ref) !== "") return `"name":${quote(wellFormed(clip(ref, 0, TEXT_CHARS_MAX)))}`;
+  if (typeof ref === "string" && trimmed(ref) !== "") {
+    return `"name":${quote(wellFormed(clip(ref, 0, TEXT_CHARS_MAX)))}`;
+  }
   const path = typeof ref === "object" && ref !== null && hasOwn(ref, "scriptPath") ? ref.scriptPath : undefined;
   if (typeof path === "string" && trimmed(path) !== "") {
     return `"script_path":${quote(wellFormed(clip(path, 0, TEXT_CHARS_MAX)))}`;
@@ -232,8 +246,8 @@ const refOf = (ref) => {
 const argsOf = (args) => {
   if (args === undefined) return "";
   const encoded = encode(args, RESULT_DEPTH_MAX);
-  if (encoded.problem !== undefined) throw new TypeErrorHere(`workflow(): args cannot be passed on: ${encoded.problem}`);
-  if (encoded.text === undefined) throw new TypeErrorHere("workflow(): args cannot be a function or a symbol");
+  const problem = encoded.problem ?? (encoded.text === undefined ? "a function or a symbol" : undefined);
+  if (problem !== undefined) throw new TypeErrorHere(`workflow(): args cannot be passed on: ${problem}`);
   if (isLongerThan(encoded.text, ARGS_BYTES_MAX)) {
     throw new TypeErrorHere(`workflow(): args are longer than ${ARGS_BYTES_MAX} bytes`);
   }

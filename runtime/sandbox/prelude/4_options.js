@@ -13,13 +13,14 @@ const oneOf = (...words) => (name, value) => {
 };
 const effort = (name, value) => efforts(name, typeof value === "string" ? lowered(value) : value);
 const efforts = oneOf("low", "medium", "high", "xhigh", "max");
+const COUNT_MAX = NativeNumber.MAX_SAFE_INTEGER;
 const whole = (least, most) => (name, value) => {
   if (!isSafeInteger(value) || value < least || value > most) {
-    throw wrong(name, most === NativeNumber.MAX_SAFE_INTEGER ? `a whole number, at least ${least}` : `a whole number from ${least} to ${most}`);
+    throw wrong(name, `a whole number${most === COUNT_MAX ? `, at least ${least}` : ` from ${least} to ${most}`}`);
   }
   return quote(value);
 };
-const count = whole(1, NativeNumber.MAX_SAFE_INTEGER);
+const count = whole(1, COUNT_MAX);
 const dollars = (name, value) => {
   if (typeof value !== "number" || !isFiniteNumber(value) || value <= 0) throw wrong(name, "a number above 0");
   return quote(value);
@@ -42,7 +43,8 @@ const schema = (name, value) => {
   const odd = encoded.odd === undefined ? undefined : `something that JSON cannot hold at ${encoded.odd}`;
   const problem = encoded.problem ?? odd;
   if (problem !== undefined || encoded.text === undefined) {
-    throw coded(new TypeErrorHere(`agent(): option "schema" is not JSON: ${problem ?? "nothing is left of it"}`), "schema_invalid");
+    const text = `agent(): option "schema" is not JSON: ${problem ?? "nothing is left of it"}`;
+    throw coded(new TypeErrorHere(text), "schema_invalid");
   }
   return encoded.text;
 };

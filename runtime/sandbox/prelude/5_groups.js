@@ -21,7 +21,9 @@ const beginGroup = (call, count) => {
   const parent = scope;
   const index = groups[parent] ?? 0;
   const group = `${parent}/${index}`;
-  if (group.length > SCOPE_CHARS_MAX) throw coded(new RangeErrorHere("parallel() and pipeline() are nested too deeply"), "limit");
+  if (group.length > SCOPE_CHARS_MAX) {
+    throw coded(new RangeErrorHere("parallel() and pipeline() are nested too deeply"), "limit");
+  }
   groups[parent] = index + 1;
   emit(`{"op":"group","scope":${quote(parent)},"group":${quote(group)},"items":${count}}`);
   const results = new NativeArray(count);
@@ -112,7 +114,8 @@ const combine = {
     try {
       const items = listOf(given, "pipeline");
       if (stages.length === 0) throw new TypeErrorHere("pipeline() expects at least one stage after the array");
-      for (let i = 0; i < stages.length; i++) needFunction(stages[i], `pipeline(): stage ${i + 1}`, "write (previous, item, index) => ...");
+      const hint = "write (previous, item, index) => ...";
+      for (let i = 0; i < stages.length; i++) needFunction(stages[i], `pipeline(): stage ${i + 1}`, hint);
       if (items.length === 0) {
         call.resolve([]);
         return call.promise;

@@ -111,7 +111,7 @@ const deliver = (text) => {
   const thrown = own(settled, "thrown");
   remember(record.label, thrown === undefined ? own(settled, "reason") : own(thrown, "code"));
   if (thrown === undefined) return record.call.resolve(own(settled, "value"));
-  const error = thrownError(thrown);
+  const error = thrownError(thrown, record.place);
   if (record.kind === "agent") learn(ours, error);
   return fail(record.call, error);
 };
@@ -123,8 +123,8 @@ const conclude = (id, text) => {
   scope = record.scope;
   const end = parse(text);
   if (own(end, "end") === "returned") return record.call.resolve(own(end, "value"));
-  const error = coded(new ErrorHere(own(end, "message")), own(end, "code") ?? "nested_workflow");
-  return fail(record.call, error);
+  const thrown = { __proto__: null, message: own(end, "message"), code: own(end, "code") ?? "nested_workflow" };
+  return fail(record.call, thrownError(thrown, record.place));
 };
 
 // The engine joins long strings lazily, and its binding takes none that is not joined yet.

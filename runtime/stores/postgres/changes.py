@@ -36,7 +36,7 @@ _UNREFERENCED = (
     "DELETE FROM blobs WHERE sha256 = ANY ($1::text[]) "
     "AND NOT EXISTS (SELECT FROM blob_refs WHERE blob_refs.sha256 = blobs.sha256)"
 )
-_OF_RUNS = ("lines", "events", "leases", "starts", "outcomes")
+_OF_RUNS = ("lines", "events", "leases", "starts", "outcomes", "letters")
 
 
 async def create(connection: Connection, beginning: Beginning) -> Lease:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from runtime.core.model import OPEN_STATES, RunId, RunState
-from runtime.ports import Entry, EventRow, Lease, RunRow
+from runtime.ports import Entry, EventRow, Lease, Letter, RunRow
 from runtime.stores.postgres import changes
 from runtime.stores.postgres.connections import Connections
 from runtime.stores.postgres.lane import Lane
@@ -26,6 +26,10 @@ _ABANDONED = (
 _EVENTS = (
     "SELECT seq, type, at_ms, content FROM events WHERE run = $1 AND seq > $2 "
     "AND ($3::text[] = '{}' OR type = ANY ($3::text[])) ORDER BY seq LIMIT $4"
+)
+_TAKE = (
+    "DELETE FROM letters USING leases WHERE letters.run = leases.run AND leases.owner = $1 "
+    "RETURNING id, letters.run, content, posted > clock_timestamp() - $2 * interval '1 millisecond' AS is_fresh"
 )
 
 
@@ -112,6 +116,15 @@ class PostgresRunStore:
         return await self._others.transact(
             lambda connection: changes.remember_outcome(connection, run, key, answer, now_ms)
         )
+
+    async def post(self, run: RunId, text: bytes, now_ms: int) -> int:
+        """The number of the letter."""
+        return await self._value("INSERT INTO letters (run, content) VALUES ($1, $2) RETURNING id", run, text)
+
+    async def take(self, owner: str, now_ms: int, *, ttl_ms: int) -> Sequence[Letter]:
+        """Letters to the runs of `owner`, each once; when the answer is lost on its way, they are lost with it."""
+        taken = sorted(await self._fetch(_TAKE, owner, ttl_ms), key=lambda row: row["id"])
+        return [Letter(row["id"], RunId(row["run"]), row["content"]) for row in taken if row["is_fresh"]]
 
     async def consent(self, project: str, name: str, sha256: str) -> str | None:
         """Who gave it."""

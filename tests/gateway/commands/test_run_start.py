@@ -132,11 +132,11 @@ def test_w04_invalid_script_is_told_by_place_and_exits_with_4(
     gateway: Gateway, script: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     detail = {"code": "meta_missing", "line": 3, "column": 7}
-    gateway.desk.refusal = RunRefused(400, "invalid_script", "there is no meta\x1b[2J", detail)
+    gateway.desk.refusal = RunRefused(400, "invalid_script", "3:7 meta_missing: no meta\x1b[2J", detail)
     with pytest.raises(CommandFailed) as failed:
         start_run(gateway.client, Wanted(file=script), person(yes=True), as_json=True)
     assert failed.value.exit_code == 4 and "\x1b" not in failed.value.message
-    assert failed.value.message.startswith(f"{script}:3:7: meta_missing: there is no meta")
+    assert failed.value.message.startswith(f"{script}:3:7 meta_missing: no meta")
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["error"]["code"] == "meta_missing" and last["error"]["line"] == 3
 

@@ -101,7 +101,7 @@ def test_control_says_how_the_run_stands(
     assert capsys.readouterr().out == f"{ID} (audit) is paused\n"
     assert desk.asked == [(ID, PauseRun(mode="freeze", why="lunch"))]
     control_run(client, ID, "save", {"name": "mine"}, as_json=False)
-    assert capsys.readouterr().out == f"the script of {ID} was saved as mine\n"
+    assert capsys.readouterr().out == f"the script of {ID} is saved as mine\n"
 
 
 def test_w121_control_that_is_not_allowed_is_a_refusal(client: GatewayClient, desk: FakeDesk) -> None:

@@ -17,22 +17,14 @@ from tests.runtime.agents.scene import (
     FakeWorkspaces,
     FlatPrices,
     value_of,
+    without_marks,
 )
 from tests.runtime.agents.scene import make_task as task_of
 from tests.support.clock import FakeClock
 from tests.support.gateway import CREDENTIAL, serving
 from tests.support.upstream import ScriptedUpstream, stream_answer, text_block, tool_block
 
-DENY_BASH = """\
-package ringfence.rules.test.no_bash
-
-import rego.v1
-
-deny contains {"rule": "no_bash", "message": "no shell here"} if {
-	input.action.kind == "tool_call"
-	input.action.tool == "Bash"
-}
-"""
+NO_CURL = {"settings": {"tools": {"deny": [{"tool": "Bash", "commands": ["curl *"]}]}}}
 
 
 def make_task(**options: Any) -> AgentTask:
@@ -72,6 +64,17 @@ async def test_w183_agent_is_known_by_its_lineage_and_nothing_of_it_reaches_the_
     sent = upstream.received[0]
     assert not any(name.lower().startswith("x-ringfence-") for name, _ in sent.headers)
     assert sent.header("x-api-key") not in (None, CREDENTIAL) and sent.header("authorization") is None
+
+
+async def test_w52_denied_call_is_never_executed_and_the_agent_learns_why(tmp_path: Path) -> None:
+    original = {"command": "curl example.org"}
+    async with governed(tmp_path, "Bash", policy=NO_CURL) as (upstream, agents, tools):
+        upstream.queue(stream_answer([tool_block("Bash", original), tool_block("Bash", {"command": "ls"}, "toolu_2")]))
+        finished = await agents.attempt(make_task(), FakeWatch())
+    assert value_of(finished) == "Done." and [tool_input for _, tool_input, _ in tools.calls] == [{"command": "ls"}]
+    _, said, results = without_marks(upstream.received[1].json()["messages"])
+    assert said["content"][0] == tool_block("Bash", original)
+    assert results["content"][0]["is_error"] is True and "tools/denylist" in results["content"][0]["content"]
 
 
 async def test_schema_call_passes_the_gate(tmp_path: Path) -> None:

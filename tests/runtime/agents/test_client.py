@@ -45,6 +45,15 @@ async def test_path_prefix_of_the_gateway_is_kept() -> None:
     assert upstream.received[0].raw_path == "/gw/nightly/v1/messages" and len(events) > 3
 
 
+async def test_gateway_is_reached_where_it_listens_at_last() -> None:
+    async with ScriptedUpstream(lambda _: stream_answer([text_block("ok")])) as upstream:
+        client = GatewayClient("http://127.0.0.1:9")
+        client.reach(upstream.base_url)
+        events = [event async for event in client.stream(headers_of(make_task()), b"{}", 5.0)]
+        await client.close()
+    assert upstream.received[0].raw_path == "/v1/messages" and len(events) > 3
+
+
 async def test_cookies_of_one_agent_never_reach_another() -> None:
     async with staged() as scene:
         answer = stream_answer([text_block("ok")])

@@ -105,6 +105,7 @@ def test_w116_loop_that_only_the_rest_of_the_budget_ends_is_warned_of(body: str)
     "body",
     [
         "while (budget.total && budget.remaining() > 50_000) await agent('x')",
+        "while (budget.total ? budget.remaining() > 1 : args.more) await agent('x')",
         "let n = 0; while (n++ < 5 && budget.remaining() > 1) await agent('x')",
         "if (budget.total) { while (budget.remaining() > 1) await agent('x') }",
         "while (budget.remaining() > 1) { if (!(await agent('x'))) break }",

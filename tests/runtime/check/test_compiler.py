@@ -34,6 +34,16 @@ def test_w15_syntax_error_has_its_place(body: str, place: str) -> None:
     assert error_of(body).startswith(f"{place} syntax_error: ")
 
 
+def test_w15_error_on_the_first_line_has_its_place() -> None:
+    error = prepare("export const meta = {name: 'n' description: 'd'}").error
+    assert error is not None and (error.line, error.column) == (1, 32)
+
+
+def test_w15_error_found_only_at_the_end_keeps_its_own_words() -> None:
+    assert "redefinition" in error_of("let a\nlet a")
+    assert "not closed" in error_of("if (x) {\n  y()")
+
+
 @pytest.mark.parametrize("body", ["let x = = 5 // here", "f(a: Thing)", "return <div/>"])
 def test_w15_message_shows_the_line_and_blames_nothing_else(body: str) -> None:
     assert body in error_of("\n" + body + "\nlog('after')")

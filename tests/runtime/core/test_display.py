@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.core.display import clip, one_line, visible
+from runtime.core.display import clip, label_of, one_line, visible
+from runtime.core.model import CallOptions
 
 
 @pytest.mark.parametrize("code", [0x00, 0x1B, 0x7F, 0x9F, 0x200B, 0x200E, 0x2028, 0x202E, 0x2066, 0xFEFF], ids=hex)
@@ -25,3 +26,9 @@ def test_w47_label_is_one_line() -> None:
 def test_w21_nothing_is_longer_than_its_limit(text: str, most: int) -> None:
     assert len(one_line(text, most)) <= most
     assert len(clip(text, most)) <= most and (len(text) > most or clip(text, most) == text)
+
+
+def test_w47_label_is_the_given_one_or_the_beginning_of_the_prompt() -> None:
+    made = label_of("look  at\nthis " + "x" * 100, CallOptions())
+    assert label_of("p" * 100, CallOptions(label="mine")) == "mine"
+    assert made.startswith("look at this xxx") and len(made) == 60

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.core.events import BUDGET_PERCENTS, Event, Narrator, refused_start
+from runtime.core.journal import HeldLine, WarningLine
 from runtime.core.model import CallIndex
 from runtime.core.phases import workflow_run_id
 from tests.runtime.core.play import NOW, RETURNED, Play, agent, value
@@ -59,7 +60,7 @@ def test_w180_nothing_follows_the_end(story: Story, data: st.DataObject) -> None
     told = [event for line in story.lines for event in narrator.feed(line)]
     late = data.draw(st.sampled_from(story.lines))
     assert told[-1].type == "workflow_run.status_ended"
-    assert narrator.feed(late) == [] and narrator.governed(1, NOW, reason="x") == []
+    assert narrator.feed(late) == []
 
 
 @settings(max_examples=100, deadline=None)
@@ -115,6 +116,21 @@ def test_w179_phase_ends_when_another_was_started_and_nothing_of_it_is_open() ->
     ]
     ids = [fields["workflow_run_phase_id"] for fields in fields_of(story, "phase_started")]
     assert fields_of(story, "phase_ended")[0]["workflow_run_phase_id"] == ids[0]
+
+
+def test_w179_phase_is_ended_by_the_last_of_its_calls_and_not_before() -> None:
+    story = Story().runs().issues(phase="A").starts(0).issues(phase="B").gives(0)
+    assert story.told()[-2:] == ["agent_settled", "phase_ended"]
+
+
+def test_w179_phase_that_was_taken_up_again_goes_on() -> None:
+    story = Story().runs().issues(phase="A").starts(0).issues(phase="B").issues(phase="A").gives(0).starts(2).gives(2)
+    assert phases_of(story) == ["phase_started", "phase_started"]
+
+
+def test_w179_phase_that_the_script_is_in_outlives_the_calls_of_others() -> None:
+    story = Story().runs().names_phase("A").issues(phase="A").starts(0).issues(phase="B").gives(0)
+    assert phases_of(story) == ["phase_started", "phase_started"]
 
 
 def test_w179_phase_that_the_script_is_in_stays_open_between_calls() -> None:
@@ -183,23 +199,13 @@ def test_w182_approval_is_asked_for_and_decided() -> None:
     assert fields_of(denied, "approval_decided")[0]["approved"] is False
 
 
-def test_w182_held_agents_governor_and_plan_are_told_live() -> None:
-    story = Story().runs().issues("find it")
-    narrator = Narrator(story.spec, "host")
-    assert narrator.held(CallIndex(0), NOW) == []
-    for line in story.lines:
-        narrator.feed(line)
-    events = [
-        *narrator.held(CallIndex(0), NOW),
-        *narrator.governed(8, NOW, reason="429"),
-        *narrator.planned({"hits": 3}, NOW),
-    ]
-    assert [event.type.removeprefix("workflow_run.") for event in events] == [
-        "agent_held",
-        "concurrency_changed",
-        "resume_plan",
-    ]
-    assert events[0].fields["label"] == "find it" and len({event.id for event in events}) == 3
+def test_w182_held_agents_governor_and_plan_are_told() -> None:
+    story = Story(resume_plan={"hits": 3}).runs().issues("find it")
+    story.lines.append(HeldLine(at_ms=NOW, index=CallIndex(0)))
+    story.lines.append(WarningLine(at_ms=NOW, code="concurrency_changed", message="8 at once"))
+    assert fields_of(story, "resume_plan")[0]["plan"] == {"hits": 3}
+    assert fields_of(story, "agent_held")[0]["label"] == "find it"
+    assert fields_of(story, "concurrency_changed")[0]["message"] == "8 at once"
 
 
 def test_w119_token_budget_is_told_at_its_marks_once() -> None:

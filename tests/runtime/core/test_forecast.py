@@ -2,8 +2,8 @@
 
 import pytest
 
-from runtime.core.forecast import COMPARED_LINES_MAX, DIFF_LINES_MAX, Means, diff_scripts, label_of, mean_of
-from runtime.core.model import CallIndex, CallOptions, Tokens, Usage
+from runtime.core.forecast import COMPARED_LINES_MAX, DIFF_LINES_MAX, Means, diff_scripts, mean_of
+from runtime.core.model import CallIndex, Tokens, Usage
 from runtime.core.recorded import Past, Recorded
 from tests.support.workflows import Script, play
 
@@ -45,18 +45,6 @@ def test_w162_run_without_results_tells_nothing() -> None:
     recorded = play(phases, lambda prompt: None).recorded
     assert Means(recorded).of("Find", next(iter(recorded.calls.values()))) == Usage()
     assert mean_of(list[Past]()) == Usage()
-
-
-@pytest.mark.parametrize(
-    ("options", "label"),
-    [
-        pytest.param(CallOptions(label="audit"), "audit", id="given"),
-        pytest.param(CallOptions(), "List every file", id="prompt"),
-    ],
-)
-def test_w047_call_is_known_by_its_label_or_its_prompt(options: CallOptions, label: str) -> None:
-    assert label_of("  List every\n  file ", options) == label
-    assert len(label_of("x" * 500, CallOptions())) <= 60
 
 
 def test_w162_scripts_differ_by_their_lines() -> None:

@@ -1,20 +1,13 @@
 """The line of one agent: what is kept of its prompt, its value and its attempts."""
 
 from runtime.core.limits import INLINE_BYTES_MAX
-from runtime.core.rows import ATTEMPTS_KEPT, PREVIEW_CHARS_MAX, label_of
+from runtime.core.rows import ATTEMPTS_KEPT, PREVIEW_CHARS_MAX
 from tests.runtime.core.play import NOW
 from tests.runtime.core.story import Story
 
 
 def preview(value: str) -> str | None:
     return Story().runs().issues().starts(0).gives(0, value).view().preview(0)
-
-
-def test_w47_label_is_the_given_one_or_the_beginning_of_the_prompt() -> None:
-    story = Story().issues("p" * 100, label="mine").issues("look  at\nthis " + "x" * 100)
-    given, made = (label_of(line) for line in story.lines[1:])  # type: ignore[arg-type]
-    assert given == "mine"
-    assert made.startswith("look at this xxx") and len(made) == 60
 
 
 def test_w91_text_is_shown_without_quotes_and_the_rest_as_json() -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from runtime.core.journal import MessageLine
+from runtime.core.journal import HeldLine, MessageLine
 from runtime.core.limits import INLINE_BYTES_MAX
 from runtime.core.model import CallIndex, Outcome, RunState, Usage, Worktree
 from runtime.core.view import WARNINGS_MAX, View
@@ -105,13 +105,10 @@ def test_w92_every_end_has_its_state(end: Any, state: str, reason: str | None) -
 def test_w92_held_agent_is_shown_until_it_starts() -> None:
     story = Story().runs().issues().issues()
     view = story.view()
-    view.held(CallIndex(1))
+    view.feed(HeldLine(at_ms=NOW, index=CallIndex(1)))
     assert [row["state"] for row in view.agents(NOW)] == ["queued", "held"]
     view.feed(story.starts(1).lines[-1])
     assert view.agents(NOW)[1]["state"] == "running"
-    view.held(CallIndex(0), True)
-    view.held(CallIndex(0), False)
-    assert view.agents(NOW)[0]["state"] == "queued"
 
 
 def test_w92_answering_agent_is_told_from_one_that_waits_for_its_first_byte() -> None:
@@ -328,6 +325,8 @@ def test_elapsed_time_runs_from_the_start_to_the_end() -> None:
     story = Story().goes("queued", "pending_approval").goes("pending_approval", "queued").runs().logs().ends()
     record = story.view().record(story.now_ms + 99_999)
     assert record["elapsed_ms"] == 2 * SECOND_MS
+    paused = Story().runs().goes("running", "paused", reason="person").goes("paused", "running", reason="resumed")
+    assert paused.record()["elapsed_ms"] == 2 * SECOND_MS
     assert Story().view().record(NOW + 5)["elapsed_ms"] == 0
 
 
@@ -341,7 +340,6 @@ def test_fold_from_the_store_is_what_was_shown_live(story: Story) -> None:
             if call.state == "running":
                 live.progressed(CallIndex(index), usage(7, None), "Read x")
                 live.began(CallIndex(index))
-            live.held(CallIndex(index), index % 2 == 0)
     assert live.record(0) == story.view().record(0)
     assert live.agents(0) == story.view().agents(0)
 

@@ -64,8 +64,7 @@ class Played:
     @property
     def value(self) -> Any:
         """What it returned."""
-        assert isinstance(self.end, Returned), self.end
-        return msgspec.json.decode(self.end.value)
+        return value_of(Drained(end=self.end))
 
     @property
     def threw(self) -> Threw:
@@ -131,6 +130,17 @@ async def play(
             for drained in await sandbox.deliver([delivery]):
                 waiting.extend(_take(played, drained))
     return played
+
+
+def agents_of(drained: Drained) -> list[AgentOp]:
+    """The calls that a drain issued."""
+    return [op for op in drained.ops if isinstance(op, AgentOp)]
+
+
+def value_of(drained: Drained) -> Any:
+    """What the script returned in this drain."""
+    assert isinstance(drained.end, Returned), drained.end
+    return msgspec.json.decode(drained.end.value)
 
 
 def value_for(op: AgentOp, value: Any, **rest: Any) -> Delivery:

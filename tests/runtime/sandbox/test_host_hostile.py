@@ -13,7 +13,7 @@ from runtime.core.model import Thrown
 from runtime.core.program import AgentOp, Returned, Threw
 from runtime.ports import SandboxFailed
 from runtime.sandbox.host import ChildSandbox
-from tests.runtime.sandbox.stage import Played, opened, play, program, value_for
+from tests.runtime.sandbox.stage import Played, agents_of, opened, play, program, value_for
 
 FOLDER = Path(__file__).parents[2] / "golden" / "workflows" / "hostile"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.js"))
@@ -52,7 +52,7 @@ async def work_steadily(sandbox: ChildSandbox, over: asyncio.Event) -> float:
     slowest_seconds = 0.0
     while not over.is_set():
         since = time.monotonic()
-        [drained] = await sandbox.deliver([value_for(op, "v") for op in drained.ops if isinstance(op, AgentOp)])
+        [drained] = await sandbox.deliver([value_for(op, "v") for op in agents_of(drained)])
         slowest_seconds = max(slowest_seconds, time.monotonic() - since)
         await asyncio.sleep(0)
     assert drained.end is None

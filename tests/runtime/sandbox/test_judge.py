@@ -99,7 +99,14 @@ def test_any_bytes_are_disbelieved_or_hold_their_bounds(payload: bytes) -> None:
     assert drained.cpu_seconds >= 0
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8), st.sampled_from(["id", "scope", "prompt", "options", "nested"]))  # fmt: skip
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(anything, st.sampled_from(["id", "scope", "prompt", "options", "nested"]))
 def test_any_field_is_disbelieved_or_of_its_type(value: Any, name: str) -> None:
     try:
         [op] = Judge().drained(said({**AGENT, name: value})).ops

@@ -104,7 +104,7 @@ async def test_cancelled_search_leaves_no_process(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a" * 40)
     async with opened(tmp_path) as folder:
         task = asyncio.ensure_future(seek(folder, GrepInput(pattern="(a+)+b")))
-        while not searching():
+        while not searching() and not task.done():
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -121,6 +121,12 @@ async def test_finishing_again_tells_the_same(repository: Path) -> None:
     assert await checkout.finish() == await checkout.finish()
 
 
+async def test_worktree_that_somebody_removed_counts_as_changed(repository: Path) -> None:
+    checkout = await workspaces(repository).branch_off(str(repository), "one")
+    shutil.rmtree(checkout.folder)
+    assert (await checkout.finish()).changed is True
+
+
 async def test_w59_folder_without_repository_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     with pytest.raises(WorkspaceRefused, match="not a git repository"):

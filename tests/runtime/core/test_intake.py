@@ -1,0 +1,49 @@
+import pytest
+
+from runtime.core import happenings as on
+from runtime.core.intake import Strayed, take_in
+from runtime.core.journal import IssuedLine, RefusedLine, TimerLine
+from runtime.core.limits import PROMPT_BYTES_MAX
+from runtime.core.program import ClearOp, Drained, PhaseOp, TimerOp
+from tests.runtime.core.play import Play, agent, value
+
+
+def test_w86_the_phase_of_a_call_is_the_one_at_its_issue() -> None:
+    play = Play().launched(PhaseOp(title="a"), agent(1), PhaseOp(title="b"), agent(2), agent(3, phase="c"))
+    assert [line.phase for line in play.all(IssuedLine)] == ["a", "b", "c"]
+
+
+def test_w108_phases_of_a_nested_workflow_are_its_own() -> None:
+    play = Play().launched(PhaseOp(title="a"), PhaseOp(title="child", nested=4), agent(1))
+    assert play.all(IssuedLine)[0].phase == "a"
+
+
+def test_w157_calls_of_one_drain_are_branches_of_their_own() -> None:
+    play = Play().launched(agent(1), agent(2))
+    play.ends(0, value())
+    play.drains(agent(3, scope="/b0.0"))
+    assert [line.scope for line in play.all(IssuedLine)] == ["/b0.0", "/b0.1", "/b0.0"]
+
+
+def test_w158_a_settlement_is_delivered_with_the_branch_of_its_call() -> None:
+    play = Play().launched(agent(1, scope="/0.3"))
+    play.ends(0, value())
+    assert play.all(on.Deliver)[0].deliveries[0].scope == "/0.3"
+
+
+def test_w44_a_prompt_past_its_size_is_refused_also_by_the_host() -> None:
+    play = Play().launched(agent(1, "x" * (PROMPT_BYTES_MAX + 1)), agent(2))
+    assert [line.thrown.code for line in play.all(RefusedLine)] == ["invalid_call"]
+
+
+def test_cleared_timer_fires_no_more() -> None:
+    play = Play().launched(TimerOp(id=1, ms=5), ClearOp(id=1), agent(2))
+    play.tell(on.TimerFired(1))
+    assert play.all(on.ClearTimer) == [on.ClearTimer(1)]
+    assert play.all(TimerLine) == []
+
+
+def test_call_that_is_not_the_recorded_one_strays() -> None:
+    after = Play().launched(agent(1, "one")).crashed()
+    with pytest.raises(Strayed):
+        take_in(after.machine.run, Drained(ops=(agent(1, "two"),)))
