@@ -96,7 +96,7 @@ def _add_serving(commands: "Group") -> None:
 
 def _add_demo(commands: "Group") -> None:
     demo = add(
-        commands, "demo", "play four scenes against a gateway on the simulated backend; needs no key", _play_demo
+        commands, "demo", "play five scenes against a gateway on the simulated backend; needs no key", _play_demo
     )
     demo.add_argument(
         "--claude", action="store_true", help="with the real Claude Code client, which scripts/demo fetches"

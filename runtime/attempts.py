@@ -7,7 +7,7 @@ upstream share the places that the governor gives them (W96).
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from runtime.core import happenings as on
@@ -19,6 +19,11 @@ from runtime.core.view import View
 from runtime.ports import Admission, Agents, AgentTask, Clock, Limited, Listener
 
 Tell = Callable[[on.Event], None]
+
+STOPPED_NULLS = frozenset({"stopped", "permission"})
+"""How attempts end when a person has stopped what their run belongs to: then the run is over too."""
+Confirm = Callable[[], Awaitable[None]]
+"""Returns once it is sure that no other process drives the run."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,8 +63,10 @@ class Places:
 
     def grant(self) -> None:
         """Called about once a second: what has recovered meanwhile takes more."""
-        for upstream in self._queues:
+        for upstream in list(self._queues):
             self._grant(upstream)
+            if not self._queues[upstream]:
+                del self._queues[upstream]
 
     def allowed(self) -> dict[str, int]:
         """At once, of every upstream."""
@@ -75,6 +82,10 @@ class Places:
             turn.set_result(None)
 
 
+async def surely() -> None:
+    """No other process can drive it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
     """What every attempt of a process needs."""
@@ -84,22 +95,25 @@ class Attempts:
     places: Places
     listener: Listener
 
-    def crew(self, spec: RunSpec, tell: Tell, view: View) -> "Crew":
+    def crew(self, spec: RunSpec, tell: Tell, view: View, *, confirm: Confirm = surely) -> "Crew":
         """The agents of one run."""
-        return Crew(self, spec, tell, view)
+        return Crew(self, spec, tell, view, confirm=confirm)
 
 
 class Crew:
     """The agents of one run."""
 
-    def __init__(self, ground: Attempts, spec: RunSpec, tell: Tell, view: View) -> None:
+    def __init__(self, ground: Attempts, spec: RunSpec, tell: Tell, view: View, *, confirm: Confirm) -> None:
         self.ground = ground
         self.spec = spec
         self.tell = tell
         self.view = view
+        self.confirm = confirm
         self.thawed = asyncio.Event()
         """Agents may ask on."""
         self.thawed.set()
+        self.room: object | None = None
+        """What spending limits left when they last refused an agent."""
         self._messages: defaultdict[CallIndex, deque[str]] = defaultdict(deque)
         self._bearer: str | None = None
 
@@ -117,6 +131,9 @@ class Crew:
             bearer=self._open_bearer(),
         )
         finished = await self._finish(task)
+        by = self.ground.admission.stopped_by(self.spec) if finished.null in STOPPED_NULLS else None
+        if by is not None:
+            self.tell(on.StopAsked(by))
         self.tell(on.AttemptEnded(call.index, attempt, finished))
 
     def freeze(self, frozen: bool) -> None:
@@ -170,11 +187,12 @@ class AgentWatch:
         self._has_place = False
 
     async def before_request(self) -> Sequence[str]:
-        """Wait while the run is frozen, then for a place at the upstream."""
+        """Wait while the run is frozen, then for a place at the upstream, and until the run is surely driven here."""
         self._leave()
         await self._crew.thawed.wait()
         await self._crew.ground.places.enter(self._upstream)
         self._has_place = True
+        await self._crew.confirm()
         return self._crew.heard(self._task.index)
 
     def began(self) -> None:
@@ -208,6 +226,8 @@ class AgentWatch:
                 crew.tell(on.Noticed("concurrency_changed", text))
         else:
             crew.thawed.clear()
+            if limit.kind == "budget":
+                crew.room = await crew.ground.admission.room(crew.spec)
             crew.tell(on.PauseAsked(limit.kind, until_ms=limit.until_ms, message=limit.message))
         await crew.thawed.wait()
 

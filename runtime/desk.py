@@ -14,10 +14,16 @@ from runtime.core.model import CallIndex, RunId, RunSpec, raw_of
 from runtime.core.recorded import Recorded
 from runtime.core.replay import NothingToResume, check_resumable
 from runtime.launch import Launch, RunError, Settings, build_spec
+from runtime.library import NAME
 from runtime.mailbox import AgentOrder, AgentVerb, Answer, Mailbox, RunOrder, Verb
 from runtime.ports import Found, RunRow, ScriptMissing, Scripts, WorkspaceRefused
 from runtime.readings import Readings, Viewer
 from runtime.runs import Runs
+
+DRIVEN_PER_USER_MAX = 200
+"""Runs of one user that a process drives at once, whatever their sessions: each one has a process of its own."""
+BUDGET_SCOPE = "run"
+"""What `budget.spent()` counts (W113): the conversation that started a run is not known here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,17 +44,20 @@ class Desk:
         self.mailbox = Mailbox(runs)
         self._scripts = scripts
         self._settings = settings
+        self._starting = asyncio.Lock()
+        """Held from the count of open runs until one more is there."""
 
     async def start(self, launch: Launch, *, idempotency: str | None) -> Answer:
         """W03: the run is launched, or waits for an approval."""
         ready = await self.ready(launch)
-        spec = ready.spec
-        open_runs = await self.runs.ground.store.open_runs(spec.session, spec.owner.user)
-        if open_runs >= self._settings.open_per_session:
-            text = f"session {spec.session} has {open_runs} open runs, as many as it may; stop one, or let one end"
-            raise RunError("max_workflow_runs", text)
-        spec, ask = await self._admitted(spec, launch)
-        run = await self.runs.begin(spec, ask=ask, idempotency=idempotency)
+        spec, ask = ready.spec, None
+        run = None if idempotency is None else await self.runs.ground.store.started(spec.owner.user, idempotency)
+        if run is None:
+            await self._require_room(spec)
+            spec, ask = await self._admitted(spec, launch)
+            async with self._starting:
+                await self._require_room(spec)
+                run = await self.runs.begin(spec, ask=ask, idempotency=idempotency)
         row = await self.runs.find(run)
         return {
             "status": "async_launched",
@@ -63,6 +72,7 @@ class Desk:
             "scriptSha256": row.script_sha256,
             "approval": ask,
             "resumePlan": spec.resume_plan or None,
+            "budgetScope": BUDGET_SCOPE,
             "warning": "; ".join(spec.warnings) or None,
         }
 
@@ -102,6 +112,12 @@ class Desk:
             return await self.readings.record(viewer, run)
         if verb == "deny":
             await self._require_own_approval(row)
+        most = self._settings.max_cost_nanousd
+        if cap_nanousd is not None and most is not None and cap_nanousd > most and not viewer.operator:
+            text = (
+                f"a run may cost at most ${most / 1e9:.2f} here (runs.max_cost_usd); an operator may raise it further"
+            )
+            raise RunError("denied", text)
         order = RunOrder(verb=verb, by=viewer.user, why=why, cap_nanousd=cap_nanousd)
         return await self.mailbox.ask(row.id, order)
 
@@ -137,6 +153,9 @@ class Desk:
         row = await self.readings.row(viewer, run)
         spec = (await self.runs.recorded(row.id)).spec
         under = name or spec.name
+        if NAME.fullmatch(under) is None:
+            text = f"{under[:64]!r} is no name of a workflow: small letters, digits, '.', '_' and '-'; choose another"
+            raise RunError("invalid_request", text)
         now_ms = self.runs.ground.clock.unix_ms()
         if not await self.runs.ground.store.save_script(
             viewer.user, under, spec.script, replace=replace, now_ms=now_ms
@@ -164,6 +183,17 @@ class Desk:
         except ScriptMissing as error:
             raise RunError("not_found", str(error)) from None
 
+    async def _require_room(self, spec: RunSpec) -> None:
+        """W11. Reach: runs that another process of the same store starts at this moment are not counted."""
+        open_runs = await self.runs.ground.store.open_runs(spec.session, spec.owner.user)
+        if open_runs >= self._settings.open_per_session:
+            text = f"session {spec.session} has {open_runs} open runs, as many as it may; stop one, or let one end"
+            raise RunError("max_workflow_runs", text)
+        driven = [runner for runner in self.runs.driven.values() if runner.spec.owner.user == spec.owner.user]
+        if len(driven) >= DRIVEN_PER_USER_MAX:
+            text = f"{spec.owner.user} has {len(driven)} runs at work here, as many as may be; stop one, or let one end"
+            raise RunError("max_workflow_runs", text)
+
     async def _admitted(self, spec: RunSpec, launch: Launch) -> tuple[RunSpec, str | None]:
         """What policy says, and whether somebody has to approve it first."""
         verdict = await self.runs.admission.decide_run(spec)
@@ -172,17 +202,20 @@ class Desk:
         if verdict.ask is not None:
             return msgspec.structs.replace(spec, approval="policy"), verdict.ask
         if launch.consent == "always":
+            if launch.script_sha256 is None and (launch.script is None or launch.script_path is not None):
+                text = "consent 'always' to a script that is named and not sent needs scriptSha256: which one was shown"
+                raise RunError("invalid_request", text)
             await self._remember(spec, spec.owner.user)
         if not self._settings.asks or launch.consent is not None:
             return spec, None
-        store, project = self.runs.ground.store, spec.workspace or ""
-        if await store.consent(project, spec.name, spec.script_sha256) is not None:
+        store = self.runs.ground.store
+        if await store.consent(project_of(spec), spec.name, spec.script_sha256) is not None:
             return spec, None
         return msgspec.structs.replace(spec, approval="person"), "every run is approved by a person first"
 
     async def _remember(self, spec: RunSpec, by: str) -> None:
-        now_ms, project = self.runs.ground.clock.unix_ms(), spec.workspace or ""
-        await self.runs.ground.store.give_consent(project, spec.name, spec.script_sha256, by=by, now_ms=now_ms)
+        now_ms, store = self.runs.ground.clock.unix_ms(), self.runs.ground.store
+        await store.give_consent(project_of(spec), spec.name, spec.script_sha256, by=by, now_ms=now_ms)
 
     async def _require_own_approval(self, row: RunRow) -> RunSpec:
         spec = (await self.runs.recorded(row.id)).spec
@@ -190,6 +223,11 @@ class Desk:
             text = f"a policy wants run {row.id} approved: whoever may approve decides it with `ringfence approvals`"
             raise RunError("conflict", text, state=row.state)
         return spec
+
+
+def project_of(spec: RunSpec) -> str:
+    """Where a consent counts (W142): in the workspace, or, without one, for nobody but the run's owner."""
+    return spec.workspace or f"user:{spec.owner.user}"
 
 
 def with_recorded(launch: Launch, recorded: Recorded) -> Launch:
@@ -204,5 +242,7 @@ def with_recorded(launch: Launch, recorded: Recorded) -> Launch:
         session=launch.session or old.session,
         model=launch.model or old.model,
         effort=launch.effort or old.effort,
+        max_agents=launch.max_agents or old.limits.agents,
+        max_cost_nanousd=launch.max_cost_nanousd or old.max_cost_nanousd,
         budget_tokens=launch.budget_tokens or old.budget_tokens,
     )

@@ -22,6 +22,9 @@ Kind = Literal[
     "denied",
     "conflict",
     "unavailable",
+    "over_budget",
+    "limited",
+    "draft_failed",
 ]
 JSON_STRING = "args_was_json_string"
 

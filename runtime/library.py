@@ -20,7 +20,7 @@ SUFFIXES = (".js", ".mjs")
 FILES_MAX = 200
 """Looked at for a name that is not a file's."""
 RUN_PATH = "run:"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class Library:
@@ -36,7 +36,7 @@ class Library:
                 return await self._of_run(owner, RunId(path.removeprefix(RUN_PATH)))
             return await asyncio.to_thread(read_below, workspace, path)
         assert name is not None
-        if _NAME.fullmatch(name) is None:
+        if NAME.fullmatch(name) is None:
             raise ScriptMissing(f"{name[:64]!r} is no name of a workflow: small letters, digits, '.', '_' and '-'")
         found = None if workspace is None else await asyncio.to_thread(find_named, Path(workspace), name)
         if found is not None:

@@ -1,5 +1,6 @@
 """What a run would do, before it does it: the approval card with a rehearsal, the plan of a resume. Starts nothing."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,9 +9,9 @@ import msgspec
 
 from runtime.core.card import Card, build_card
 from runtime.core.card import Launch as Facts
-from runtime.core.model import CallIndex, RunId, Tokens, raw_of
+from runtime.core.model import CallIndex, RunId, Tokens
 from runtime.core.preview import Earlier
-from runtime.core.program import Program
+from runtime.core.program import program_of
 from runtime.core.recorded import Recorded
 from runtime.core.replay import NothingToResume
 from runtime.desk import Desk, Ready
@@ -18,6 +19,8 @@ from runtime.launch import Launch, RunError, Settings
 from runtime.ports import Prices, Scripts
 from runtime.rehearsal import Plan, Stage, dry_run, plan_resume
 
+REHEARSALS_AT_ONCE = 4
+"""Over everybody who asks: each one is a process that may compute for seconds."""
 HISTORY = 20
 """Earlier runs of a name that prices are told by."""
 
@@ -30,6 +33,7 @@ class Planner:
         self._scripts = scripts
         self._prices = prices
         self._settings = settings
+        self._stages = asyncio.Semaphore(REHEARSALS_AT_ONCE)
 
     async def card(self, launch: Launch) -> Card:
         """Everything that a person is shown before a run (W140, W143, W144)."""
@@ -37,7 +41,8 @@ class Planner:
         spec = ready.spec
         rows = await self._earlier(launch, spec.name)
         earlier = await self._recorded(rows[0]["id"]) if rows else None
-        rehearsal = await dry_run(program_of(ready), self._stage(ready), earlier=earlier)
+        async with self._stages:
+            rehearsal = await dry_run(program_of(ready.spec), self._stage(ready), earlier=earlier)
         facts = Facts(
             project=spec.workspace or "",
             name=spec.name,
@@ -63,9 +68,10 @@ class Planner:
         runs = self._desk.runs
         gone = await runs.gone_worktrees(ready.recorded)
         try:
-            return await plan_resume(
-                program_of(ready), self._stage(ready), ready.recorded, mode=launch.resume_mode, gone=gone
-            )
+            async with self._stages:
+                return await plan_resume(
+                    program_of(ready.spec), self._stage(ready), ready.recorded, mode=launch.resume_mode, gone=gone
+                )
         except NothingToResume as error:
             raise RunError("nothing_to_resume", str(error)) from None
 
@@ -101,20 +107,6 @@ class Planner:
             workspace=spec.workspace,
             limits=spec.limits,
         )
-
-
-def program_of(ready: Ready) -> Program:
-    """The script as it would be started."""
-    spec = ready.spec
-    return Program(
-        source=spec.script,
-        body=spec.body,
-        meta=spec.meta,
-        args=raw_of(spec.args),
-        budget_total=spec.budget_tokens,
-        pipeline_null=spec.pipeline_null,
-        strict_options=spec.strict_options,
-    )
 
 
 def typical_of(recorded: Recorded) -> dict[str | None, Sequence[Tokens]]:

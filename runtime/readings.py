@@ -7,12 +7,15 @@ from typing import Any
 
 import msgspec
 
-from runtime.core.journal import EndedLine, ErrorLine, Line, RefusedLine, ResultLine, RunLine
+from runtime.core.display import visible
+from runtime.core.events import refused_start
+from runtime.core.journal import EndedLine, ErrorLine, IssuedLine, Line, RefusedLine, ResultLine, RunLine
 from runtime.core.model import OPEN_STATES, RunId, RunState
+from runtime.core.taskstream import task_notification, task_progress, task_started, task_updated
 from runtime.core.view import View
 from runtime.launch import RunError
 from runtime.ports import EventRow, RunRow
-from runtime.report import NotEnded, page_values, result_of
+from runtime.report import NotEnded, build_notification, notification_row, page_values, result_of
 from runtime.runner import Runner
 from runtime.runs import Runs, unknown
 
@@ -67,11 +70,11 @@ class Readings:
         found = await self._store.rows(
             user=user, session=session, states=states, before=None if before is None else RunId(before), most=most
         )
-        return [self._shown(row) for row in found]
+        return [await self._shown(row) for row in found]
 
     async def record(self, viewer: Viewer, run: str) -> dict[str, Any]:
         """The run as it is now."""
-        return self._shown(await self.row(viewer, run))
+        return await self._shown(await self.row(viewer, run))
 
     async def agents(self, viewer: Viewer, run: str, *, after: int, most: int) -> list[dict[str, Any]]:
         """Its agents behind index `after`."""
@@ -94,7 +97,29 @@ class Readings:
         last = lines[-1]
         if not isinstance(last, EndedLine):
             raise RunError("conflict", f"run {run} is {row.state.replace('_', ' ')}: it has no result yet")
-        return {"id": row.id, "state": last.state, **result_of(last)}
+        return {"id": row.id, "state": last.state, **result_of(last, row.id)}
+
+    async def artefact(self, viewer: Viewer, run: str) -> bytes:
+        """JSON of what it returned, however large (W172)."""
+        row = await self.row(viewer, run)
+        last = (await self.runs.lines(row.id))[-1]
+        if not isinstance(last, EndedLine) or not isinstance(last.value, msgspec.Raw):
+            raise RunError("conflict", f"run {run} is {row.state.replace('_', ' ')}: it has returned nothing")
+        return bytes(last.value)
+
+    def refused_start(self, error_type: str, message: str) -> dict[str, Any]:
+        """The only event of a run that never came to be (W04, W11). It has no number: no stream holds it."""
+        event = refused_start(error_type, message, self._clock.unix_ms(), epoch=self.runs.me)
+        return msgspec.json.decode(event.numbered(0))
+
+    async def notification(self, viewer: Viewer, run: str) -> dict[str, Any]:
+        """What the conversation that started it is told at its end (W173)."""
+        row = await self.row(viewer, run)
+        lines = await self.runs.lines(row.id)
+        last = lines[-1]
+        if not isinstance(last, EndedLine):
+            raise RunError("conflict", f"run {run} is {row.state.replace('_', ' ')}: it is told of when it has ended")
+        return notification_row(build_notification(fold_view(lines), last, task_id=row.id))
 
     async def values(self, viewer: Viewer, run: str, *, after: int, offset: int, label: str | None) -> dict[str, Any]:
         """What its calls gave, page by page, once it has ended (W176)."""
@@ -122,7 +147,42 @@ class Readings:
         row = await self.row(viewer, run)
         return self._follow(row.id, after)
 
+    async def follow_task(self, viewer: Viewer, run: str) -> AsyncGenerator[dict[str, Any]]:
+        """The same as Claude Code's stream tells of a task (W181): whole snapshots, the newest of which counts."""
+        row = await self.row(viewer, run)
+        return self._follow_task(row)
+
+    async def _follow_task(self, row: RunRow) -> AsyncGenerator[dict[str, Any]]:
+        run, state, shown = row.id, None, None
+        while True:
+            runner = self.runs.driven.get(run)
+            changed = None if runner is None else runner.changed
+            view = await self._view(row)
+            if state is None:
+                yield task_started(view.spec, task_id=run, tool_use_id=None)
+            if view.state != state:
+                state = view.state
+                yield task_updated(view, task_id=run)
+            progress = task_progress(view, self._clock.unix_ms(), task_id=run)
+            if progress is not None and progress != shown:
+                shown = progress
+                yield progress
+            if view.state not in OPEN_STATES:
+                yield task_notification(view, task_id=run, output_file=f"/ringfence/v1/runs/{run}/result")
+                return
+            row = await self._next_row(row, changed)
+
+    async def _next_row(self, row: RunRow, changed: asyncio.Event | None) -> RunRow:
+        """Once something may have happened; of a run that is driven elsewhere once it has."""
+        while True:
+            await self._wait(runner, changed, after)
+            found = await self._store.find(row.id) or row
+            if changed is not None or bytes(found.record) != bytes(row.record):
+                return found
+            changed = runner.changed if (runner := self.runs.driven.get(row.id)) is not None else None
+
     async def _follow(self, run: RunId, after: int) -> AsyncGenerator[EventRow | Progress]:
+        shown = b""
         while True:
             runner = self.runs.driven.get(run)
             changed = None if runner is None else runner.changed
@@ -135,9 +195,13 @@ class Readings:
             row = await self._store.find(run)
             if row is None or (row.state not in OPEN_STATES and not await self._next_events(None, run, after)):
                 return
-            if runner is not None and not runner.left:
-                yield Progress(runner.view.record(self._clock.unix_ms()))
-            await self._wait(changed)
+            live = await self._live(run)
+            if live is not None:
+                yield Progress(live.record(self._clock.unix_ms()))
+            elif bytes(row.record) != shown:
+                shown = bytes(row.record)
+                yield Progress(msgspec.json.decode(shown))
+            await self._wait(runner, changed, after)
 
     async def _next_events(self, runner: Runner | None, run: RunId, after: int) -> Sequence[EventRow]:
         """From memory where they are all there."""
@@ -145,30 +209,42 @@ class Readings:
             return [event for event in runner.recent if event.seq > after]
         return await self._store.events(run, after=after, types=(), most=EVENTS_READ)
 
-    async def _wait(self, changed: asyncio.Event | None) -> None:
-        if changed is None:
+    async def _wait(self, runner: Runner | None, changed: asyncio.Event | None, after: int) -> None:
+        """Until there is an event behind `after`, or a snapshot is due (W182)."""
+        if runner is None or changed is None:
             await asyncio.sleep(POLL_SECONDS)
             return
-        try:
-            async with asyncio.timeout(POLL_SECONDS * 10):
-                await changed.wait()
-        except TimeoutError:
+        if not await _happens(changed, 10 * POLL_SECONDS):
             return
-        await asyncio.sleep(PROGRESS_SECONDS)
+        until = self._clock.monotonic() + PROGRESS_SECONDS
+        while not (runner.recent and runner.recent[-1].seq > after):
+            left = until - self._clock.monotonic()
+            if left <= 0 or not await _happens(runner.changed, left):
+                return
 
-    def _shown(self, row: RunRow) -> dict[str, Any]:
-        runner = self._runner(row)
-        if runner is not None:
-            return runner.view.record(self._clock.unix_ms())
+    async def _shown(self, row: RunRow) -> dict[str, Any]:
+        live = await self._live(row.id)
+        if live is not None:
+            return live.record(self._clock.unix_ms())
+        if row.state in OPEN_STATES:  # it may have ended since it was read
+            row = await self._store.find(row.id) or row
         return msgspec.json.decode(row.record)
 
-    def _runner(self, row: RunRow) -> Runner | None:
-        runner = self.runs.driven.get(row.id)
-        return None if runner is None or runner.left else runner
+    async def _live(self, run: RunId) -> View | None:
+        runner = self.runs.driven.get(run)
+        return None if runner is None else await runner.durable()
 
     async def _view(self, row: RunRow) -> View:
-        runner = self._runner(row)
-        return runner.view if runner is not None else fold_view(await self.runs.lines(row.id))
+        return await self._live(row.id) or fold_view(await self.runs.lines(row.id))
+
+
+async def _happens(changed: asyncio.Event, seconds: float) -> bool:
+    """False: not in this time."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await changed.wait()
+    except TimeoutError:
+        return False
 
 
 def fold_view(lines: Sequence[Line]) -> View:
@@ -185,12 +261,14 @@ def _value_of(lines: Sequence[Line], index: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for line in lines:
         match line:
+            case IssuedLine() if line.index == index:
+                found = {"prompt": visible(line.prompt)}
             case ResultLine() if line.index == index:
-                found = {"value": line.value}
+                found |= {"value": line.value}
             case ErrorLine(seq=int()) if line.index == index:
-                found = {"value": None, "error": line.thrown, "reason": line.null}
+                found |= {"value": None, "error": line.thrown, "reason": line.null}
             case RefusedLine() if line.index == index:
-                found = {"value": None, "error": line.thrown}
+                found |= {"value": None, "error": line.thrown}
             case _:
                 pass
     return found

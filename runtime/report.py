@@ -6,7 +6,7 @@ What a model or a script wrote is data in an envelope here: it cannot close the 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 from runtime.core.display import clip, label_of, one_line
 from runtime.core.journal import EndedLine, ErrorLine, IssuedLine, Line, RefusedLine, ResultLine, StoppedLine
 from runtime.core.limits import RESULT_BYTES_MAX
-from runtime.core.model import OPEN_STATES
+from runtime.core.model import OPEN_STATES, RunId
 from runtime.core.standing import headline, notified_status, resume_hint
 from runtime.core.view import View
 
@@ -24,6 +24,8 @@ RESULT_CHARS_MAX = 8_000
 FAILURES_MAX = 10
 FAILURES_CHARS_MAX = 3_000
 FAILURE_CHARS_MAX = 280
+WORKTREES_MAX = 20
+WORKTREE_CHARS_MAX = 1_000
 WARNINGS_MAX = 20
 WARNING_CHARS_MAX = 300
 PAGE_ROWS_MAX = 50
@@ -57,6 +59,8 @@ class Notification:
     failures: tuple[str, ...]
     failures_left: int
     """How many more there are."""
+    worktrees: tuple[str, ...]
+    """Those that agents have left changed (W59)."""
     warnings: tuple[str, ...]
     script: str
     """Where it stands, and its SHA-256."""
@@ -85,6 +89,7 @@ def build_notification(view: View, end: EndedLine, *, task_id: str, tool_use_id:
         usage=_usage(view, view.ended_ms),
         failures=tuple(kept),
         failures_left=len(failures) - len(kept),
+        worktrees=tuple(_worktrees(view)),
         warnings=tuple(clip(warning, WARNING_CHARS_MAX) for warning in view.warnings[:WARNINGS_MAX]),
         script=f"{spec.script_path or 'stored with the run'} (sha256 {spec.script_sha256})",
         values=f"/ringfence/v1/runs/{spec.id}/agents/<index>",
@@ -105,6 +110,7 @@ def render(notification: Notification) -> str:
         "" if told.result is None else f"<result>{_clipped(told)}</result>",
         "" if told.error is None else _tag("error", f"Error: {told.error}"),
         _failure_block(told),
+        "".join(_tag("worktree", worktree) for worktree in told.worktrees),
         "".join(_tag("warning", warning) for warning in told.warnings),
         "<usage>" + "".join(_tag(name, str(value)) for name, value in told.usage.items()) + "</usage>",
         _tag("script", told.script),
@@ -114,14 +120,22 @@ def render(notification: Notification) -> str:
     return "\n".join(("<task-notification>", *filter(None, parts), "</task-notification>"))
 
 
-def result_of(end: EndedLine) -> dict[str, Any]:
+def notification_row(told: Notification) -> dict[str, Any]:
+    """For the API: its members, the result clipped as in `text`, which is what a parent model is given."""
+    whole = asdict(told)
+    result = None if told.result is None else told.result[:RESULT_CHARS_MAX]
+    return {**whole, "result": result, "text": render(told)}
+
+
+def result_of(end: EndedLine, run: RunId) -> dict[str, Any]:
     """The result for the API: in place up to 1 MiB, else by reference (W172). `end` with its value put back."""
     if not isinstance(end.value, msgspec.Raw):
         return {"value": None, "artefact": None if end.ref is None else {"sha256": end.ref}, "failure": end.failure}
     content = bytes(end.value)
     if len(content) <= RESULT_BYTES_MAX:
         return {"value": end.value, "artefact": None, "failure": None}
-    artefact = {"sha256": sha256(content).hexdigest(), "bytes": len(content)}
+    path = f"/ringfence/v1/runs/{run}/result/artefact"
+    artefact = {"sha256": sha256(content).hexdigest(), "bytes": len(content), "path": path}
     return {"value": None, "artefact": artefact, "failure": None}
 
 
@@ -235,6 +249,15 @@ def _failures(view: View) -> Iterator[str]:
         detail = f": {row.detail}" if row.detail else ""
         text = f"[{row.label}] agent {row.index} {row.counted.state}: {reason}{detail}"
         yield one_line(text, FAILURE_CHARS_MAX)
+
+
+def _worktrees(view: View) -> Iterator[str]:
+    kept = [(row, tree) for row in view.rows() if (tree := row.worktree) is not None and tree.path is not None]
+    for row, tree in kept[:WORKTREES_MAX]:
+        text = f"[{row.label}] agent {row.index}: {tree.path}, branch {tree.branch}, from {tree.base}"
+        yield one_line(text, WORKTREE_CHARS_MAX)
+    if len(kept) > WORKTREES_MAX:
+        yield f"and {len(kept) - WORKTREES_MAX} more"
 
 
 def _within(failures: Sequence[str]) -> Iterator[str]:

@@ -49,6 +49,8 @@ from runtime.ports import (
     StoreAway,
 )
 
+LEASE_MS = 15_000
+"""How long a run stays with a process that does not answer any more."""
 RECENT_EVENTS = 256
 """Kept in memory for those who listen."""
 STORE_AWAY_SECONDS = 0.5
@@ -115,14 +117,20 @@ class Runner:
         self._tasks: dict[tuple[int, int], asyncio.Task[Any]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._alarm: asyncio.TimerHandle | None = None
+        self._looking = asyncio.Lock()
+        """Nested workflows are found in the order in which the script asks for them, whenever it runs (W41)."""
         self._row_at = 0.0
         self._row_is_old = False
         """Something has happened that lists do not show yet."""
+        self._writing = asyncio.Lock()
+        """Held while the view is ahead of the journal."""
         self.room: object | None = None
         """What spending limits left when they paused it."""
         self.idle_since_ms: int | None = None
         """Since when it only waits for people."""
-        self._crew = ground.attempts.crew(self.spec, self.tell, telling.view)
+        self.held_at = ground.clock.monotonic()
+        """When it was last sure that this process drives the run."""
+        self._crew = ground.attempts.crew(self.spec, self.tell, telling.view, confirm=self.confirm)
 
     @property
     def view(self) -> View:
@@ -133,6 +141,16 @@ class Runner:
     def spec(self) -> RunSpec:
         """Of the run."""
         return self.machine.run.spec
+
+    def take_room(self) -> object | None:
+        """What spending limits left when they refused an agent, before the run was paused for it; once."""
+        room, self._crew.room = self._crew.room, None
+        return room
+
+    async def durable(self) -> View | None:
+        """The run as its journal has it, good until the next await. None: it is not driven here any more."""
+        async with self._writing:
+            return None if self.left else self.view
 
     def tell(self, event: on.Event) -> None:
         """Something happened. Never waits."""
@@ -151,12 +169,32 @@ class Runner:
         try:
             if first is not None:
                 await self._carry([first])
+                self._note_idle()
             while not self.left:
                 await self._turn()
         except LeaseLost:
             _log.warning("run %s is driven by another process now", self.spec.id)
         finally:
             await self._let_go()
+
+    async def confirm(self) -> None:
+        """Return once it is sure that no other process drives the run: no agent asks a model before.
+
+        A process that stood still, or was cut off from the store, for as long as a lease has to ask the store first.
+        Never returns when the run is lost: its agents are ended.
+        """
+        clock = self._ground.clock
+        while (began := clock.monotonic()) - self.held_at >= LEASE_MS / 1000:
+            try:
+                held = await self._ground.store.renew([self.lease], clock.unix_ms(), ttl_ms=LEASE_MS)
+            except StoreAway as error:
+                _log.warning("agents of run %s wait: %s", self.spec.id, error)
+                await asyncio.sleep(STORE_AWAY_SECONDS)
+                continue
+            if not held:
+                self.lose()
+                await asyncio.Event().wait()
+            self.held_at = began
 
     def refresh(self) -> None:
         """Let lists show what has happened since, if anything has."""
@@ -213,6 +251,9 @@ class Runner:
             raise
         for future in asked:
             _answer(future, None)
+        self._note_idle()
+
+    def _note_idle(self) -> None:
         waits = self.machine.is_idle and self.machine.state in ("paused", "pending_approval")
         self.idle_since_ms = (self.idle_since_ms or self._ground.clock.unix_ms()) if waits else None
 
@@ -225,16 +266,17 @@ class Runner:
                 self._do(command)
 
     async def _write(self, lines: list[Line]) -> None:
-        entry = self.entry(lines)
-        began = self._ground.clock.monotonic()
-        while True:
-            try:
-                await self._ground.store.append(self.lease, entry)
-                break
-            except StoreAway as error:
-                _log.warning("the journal of run %s waits: %s", self.spec.id, error)
-                await asyncio.sleep(STORE_AWAY_SECONDS)
-        self._ground.listener.appended(self._ground.clock.monotonic() - began)
+        async with self._writing:
+            entry = self.entry(lines)
+            began = self._ground.clock.monotonic()
+            while True:
+                try:
+                    await self._ground.store.append(self.lease, entry)
+                    break
+                except StoreAway as error:
+                    _log.warning("the journal of run %s waits: %s", self.spec.id, error)
+                    await asyncio.sleep(STORE_AWAY_SECONDS)
+            self._ground.listener.appended(self._ground.clock.monotonic() - began)
         self.wrote(entry, lines)
 
     def wrote(self, entry: Entry, lines: Sequence[Line]) -> None:
@@ -374,7 +416,14 @@ class Runner:
             self.tell(on.SandboxLost(error.code, error.message))
 
     async def _find(self, command: on.FindWorkflow) -> None:
-        self.tell(await self._ground.lookup.find(self.spec, command))
+        async with self._looking:
+            while not self.left:
+                try:
+                    self.tell(await self._ground.lookup.find(self.spec, command))
+                    return
+                except StoreAway as error:
+                    _log.warning("a workflow of run %s is looked for again: %s", self.spec.id, error)
+                    await asyncio.sleep(STORE_AWAY_SECONDS)
 
     def _close_sandbox(self) -> None:
         sandbox, self._sandbox = self._sandbox, None

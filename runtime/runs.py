@@ -23,10 +23,8 @@ from runtime.core.run import Step
 from runtime.core.transitions import Illegal
 from runtime.launch import RunError, Settings
 from runtime.ports import Admission, Lease, LeaseLost, RunExists, RunRow, StoreAway, Workspaces
-from runtime.runner import Ground, Runner, Telling
+from runtime.runner import LEASE_MS, Ground, Runner, Telling
 
-LEASE_MS = 15_000
-"""How long a run stays with a process that does not answer any more."""
 SLEEP_MS = 60_000
 """How long a run waits for people before its process and its memory are given back."""
 
@@ -47,6 +45,10 @@ class Sleeping:
     lease: Lease
     due_ms: int
     """When something happens by itself: its time is over, a quota is reset."""
+    spec: RunSpec | None = None
+    """Of one that goes on when a spending limit lets go."""
+    room: object | None = None
+    """What that limit left when it was first looked at."""
 
 
 class Runs:
@@ -64,6 +66,8 @@ class Runs:
         self.sleeping: dict[RunId, Sleeping] = {}
         self.me = me
         self._waking: dict[RunId, asyncio.Lock] = {}
+        self._asking: dict[RunId, asyncio.Task[None]] = {}
+        """Questions to whoever approves runs."""
         self._closing = False
 
     async def begin(self, spec: RunSpec, *, ask: str | None, idempotency: str | None) -> RunId:
@@ -137,14 +141,17 @@ class Runs:
         """Hold on to what is driven here; what was lost is let go of."""
         leases = [runner.lease for runner in self.driven.values() if not runner.left]
         leases += [sleeping.lease for sleeping in self.sleeping.values()]
-        now_ms = self.ground.clock.unix_ms()
-        held = await self.ground.store.renew(leases, now_ms, ttl_ms=LEASE_MS)
-        lost = set(leases).difference(held)
+        now_ms, began = self.ground.clock.unix_ms(), self.ground.clock.monotonic()
+        held = set(await self.ground.store.renew(leases, now_ms, ttl_ms=LEASE_MS))
+        lost = set(leases) - held
         for runner in list(self.driven.values()):
-            if runner.lease in lost and not runner.left:
+            if runner.lease in held:
+                runner.held_at = began
+            elif runner.lease in lost and not runner.left:
                 runner.lose()
         for run in [run for run, sleeping in self.sleeping.items() if sleeping.lease in lost]:
             del self.sleeping[run]
+            self._take_back(run)
 
     async def refresh(self) -> None:
         """Those who do not drive a run see what its agents use meanwhile."""
@@ -173,9 +180,9 @@ class Runs:
         now_ms = self.ground.clock.unix_ms()
         for run, runner in list(self.driven.items()):
             if runner.idle_since_ms is not None and now_ms - runner.idle_since_ms >= SLEEP_MS:
-                due_ms = runner.machine.run.alarm_ms
+                due_ms, spec = runner.machine.run.alarm_ms, runner.spec if runner.machine.waits_for_room else None
                 if await runner.retire():
-                    self.sleeping[run] = Sleeping(runner.lease, due_ms)
+                    self.sleeping[run] = Sleeping(runner.lease, due_ms, spec, runner.room)
         for run, sleeping in list(self.sleeping.items()):
             if sleeping.due_ms <= now_ms:
                 (await self.wake(run)).tell(on.Ticked())
@@ -183,12 +190,19 @@ class Runs:
     async def look_for_room(self) -> None:
         """Runs that a spending limit has paused go on when it lets go (W118)."""
         for runner in list(self.driven.values()):
-            if "budget" not in runner.machine.run.pauses or runner.left:
+            if not runner.machine.waits_for_room or runner.left:
                 runner.room = None
             elif runner.room is None:
-                runner.room = await self.admission.room(runner.spec)
+                runner.room = runner.take_room() or await self.admission.room(runner.spec)
             elif await self.admission.has_room(runner.spec, runner.room):
                 runner.tell(on.Unblocked("budget"))
+        for run, sleeping in list(self.sleeping.items()):
+            if sleeping.spec is None:
+                continue
+            if sleeping.room is None:
+                sleeping.room = await self.admission.room(sleeping.spec)
+            elif await self.admission.has_room(sleeping.spec, sleeping.room):
+                (await self.wake(run)).tell(on.Unblocked("budget"))
 
     async def purge(self) -> None:
         """Forget what ended long ago (W153)."""
@@ -199,6 +213,8 @@ class Runs:
         """Leave every run so that it can be taken up again."""
         self._closing = True
         await asyncio.gather(*(runner.hand_over() for runner in list(self.driven.values())))
+        for run in list(self._asking):
+            self._take_back(run)
         sleeping, self.sleeping = self.sleeping, {}
         for each in sleeping.values():
             try:
@@ -243,20 +259,34 @@ class Runs:
         lock = self._waking.get(run)
         if lock is not None and not lock.locked():
             del self._waking[run]
+        if run not in self.driven and run not in self.sleeping:
+            self._take_back(run)
 
     def _ask_or_start(self, runner: Runner) -> None:
+        run = runner.spec.id
         if runner.machine.state == "queued":
             runner.tell(on.Begun())
-        elif runner.spec.approval == "policy":
-            self.ground.spawn(f"approval of {runner.spec.id}", self._ask_policy(runner))
+        elif runner.spec.approval == "policy" and run not in self._asking:
+            self._asking[run] = self.ground.spawn(f"approval of {run}", self._ask_policy(runner.spec))
 
-    async def _ask_policy(self, runner: Runner) -> None:
-        verdict = await self.admission.approve_run(runner.spec)
-        if verdict.allow:
-            runner.tell(on.Approved(verdict.by or "policy"))
-            runner.tell(on.Begun())
-        elif not runner.left:
-            runner.tell(on.Denied(verdict.by, verdict.message))
+    async def _ask_policy(self, spec: RunSpec) -> None:
+        """However long it takes: the run may sleep meanwhile."""
+        verdict = await self.admission.approve_run(spec)
+        self._asking.pop(spec.id, None)
+        try:
+            if verdict.allow:
+                runner = await self.tell(spec.id, on.Approved(verdict.by or "policy"))
+                runner.tell(on.Begun())
+            else:
+                await self.tell(spec.id, on.Denied(verdict.by, verdict.message))
+        except (RunError, StoreAway) as error:
+            _log.warning("what was decided about run %s came too late: %s", spec.id, error)
+
+    def _take_back(self, run: RunId) -> None:
+        """Nobody here waits for the approval any more."""
+        asking = self._asking.pop(run, None)
+        if asking is not None:
+            asking.cancel()
 
     async def _acquire(self, run: RunId) -> Lease:
         row = await self.find(run)

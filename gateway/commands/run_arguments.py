@@ -34,6 +34,9 @@ def add_draft_command(workflows: "Group") -> None:
     draft = connected(add(workflows, "draft", "have a model write a workflow script for a task", _draft))
     draft.add_argument("task", help="what the workflow shall do, in words")
     draft.add_argument("--output", type=Path, default=None, metavar="FILE", help="a new file for it; default: stdout")
+    folder = "folder of the gateway's machine that it is for; the model is told of it, and does not see it"
+    draft.add_argument("--workspace", type=Path, default=None, metavar="DIR", help=folder)
+    draft.add_argument("--model", default=None, help="the model that writes it; default: that of the configuration")
 
 
 def _add_starting(group: "Group") -> None:
@@ -254,4 +257,7 @@ def _control_agent(verb: str, parsed: argparse.Namespace) -> int:
 def _draft(parsed: argparse.Namespace) -> int:
     from gateway.commands.runs import draft_workflow
 
-    return draft_workflow(client_of(parsed), parsed.task, parsed.output, as_json=parsed.json)
+    folder = str(parsed.workspace.absolute()) if parsed.workspace is not None else None
+    wanted = {"task": parsed.task, "workspace": folder, "model": parsed.model}
+    body = {name: value for name, value in wanted.items() if value is not None}
+    return draft_workflow(client_of(parsed), body, parsed.output, as_json=parsed.json)

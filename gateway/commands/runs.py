@@ -49,6 +49,7 @@ class Used(msgspec.Struct, frozen=True):
 
     tokens: dict[str, int] = {}
     cost_nanousd: int | None = 0
+    cost_complete: bool = True
 
 
 class Missed(msgspec.Struct, frozen=True):
@@ -77,6 +78,8 @@ class Draft(msgspec.Struct, frozen=True):
     script: str
     card: dict[str, Any] = {}
     tries: int = 1
+    model: str = ""
+    usage: Used = Used()
 
 
 def list_runs(client: GatewayClient, query: dict[str, str | int | None], *, as_json: bool) -> None:
@@ -153,6 +156,9 @@ def print_result(client: GatewayClient, run: str) -> None:
         failure = answer["failure"]
         said = str(plain(f"run {run} failed: {failure.get('detail')}: {failure.get('message')}"))
         raise CommandFailed(said, EXIT_FAILED)
+    if answer.get("artefact"):
+        client.copy(_path(run, "result", "artefact"), sys.stdout.buffer.write)
+        return
     print_json(answer.get("value"))
 
 
@@ -182,10 +188,10 @@ def plan_resume(client: GatewayClient, run: str, wanted: Wanted, *, as_json: boo
         print_text(plan.diff)
 
 
-def draft_workflow(client: GatewayClient, task: str, file: Path | None, *, as_json: bool) -> int:
+def draft_workflow(client: GatewayClient, body: dict[str, Any], file: Path | None, *, as_json: bool) -> int:
     """Have a model write a script: it is printed or put into a file with its card beside it, and never started."""
     patient = GatewayClient(client.url, client.credential, DRAFT_SECONDS)
-    answer = patient.send(DRAFT_PATH.removeprefix(ADMIN_PREFIX), {"task": task}, dict[str, Any])
+    answer = patient.send(DRAFT_PATH.removeprefix(ADMIN_PREFIX), body, dict[str, Any])
     draft = msgspec.convert(answer, Draft)
     if file is not None:
         try:
@@ -200,6 +206,8 @@ def draft_workflow(client: GatewayClient, task: str, file: Path | None, *, as_js
         print_text(draft.script)
     print_card(msgspec.convert(draft.card, Card))
     where = file if file is not None else "the file you put it into"
+    cost = dollars(draft.usage.cost_nanousd or 0) if draft.usage.cost_complete else "a price that is not known"
+    print_rich(plain(f"written by {draft.model or 'a model'} in {draft.tries} tries for {cost}"))
     print_rich(plain(f"look at it, then: ringfence runs start {where}"))
     return EXIT_DONE
 

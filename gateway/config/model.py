@@ -290,6 +290,13 @@ class Runs:
     """Agents may have a shell where it can be confined."""
     strict_options: bool = True
     pipeline_null: PipelineNull = "stop"
+    stagger_ms: int = 5_000
+    admission_reserve: bool = False
+    """An agent begins only while the script's token budget leaves what an agent of its phase takes."""
+    script_drain_seconds: float = 2.0
+    script_cpu_seconds: float = 60.0
+    script_heap_mib: int = 64
+    script_stack_kib: int = 512
     keep_days: int = 30
     webhook: WebhookConfig | None = None
 

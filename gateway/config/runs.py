@@ -12,6 +12,9 @@ AGENTS_MAX = 10_000
 OPEN_MAX = 1_000
 TOKENS_MAX = 1_000_000_000_000
 KEEP_DAYS_MAX = 3_650
+STAGGER_MS_MAX = 60_000
+HEAP_MIB_MAX = 4_096
+STACK_KIB_MAX = 4_096
 
 
 def read_runs(table: Table | None) -> Runs:
@@ -38,6 +41,12 @@ def read_runs(table: Table | None) -> Runs:
         bash=table.flag("bash", default.bash),
         strict_options=table.flag("strict_options", default.strict_options),
         pipeline_null=table.choice("pipeline_null", get_args(PipelineNull), default.pipeline_null),
+        stagger_ms=table.integer("stagger_ms", default.stagger_ms, low=0, high=STAGGER_MS_MAX),
+        admission_reserve=table.flag("admission_reserve", default.admission_reserve),
+        script_drain_seconds=table.seconds("script_drain_seconds", default.script_drain_seconds),
+        script_cpu_seconds=table.seconds("script_cpu_seconds", default.script_cpu_seconds),
+        script_heap_mib=table.integer("script_heap_mib", default.script_heap_mib, low=8, high=HEAP_MIB_MAX),
+        script_stack_kib=table.integer("script_stack_kib", default.script_stack_kib, low=64, high=STACK_KIB_MAX),
         keep_days=table.integer("keep_days", default.keep_days, low=1, high=KEEP_DAYS_MAX),
         webhook=read_webhook(table.table("webhook")),
     )

@@ -26,13 +26,15 @@ from gateway.runs.listprices import ListPrices
 from gateway.runs.room import Room
 from gateway.runs.shortnames import short_names
 from gateway.runs.told import RunNews
-from runtime.agents.attempts import LocalAgents, Means
+from runtime.agents.attempts import LocalAgents, Means, dispatch_of
 from runtime.agents.client import GatewayClient
 from runtime.agents.judging import SchemaJudge
 from runtime.attempts import Attempts, Places
 from runtime.core.governor import Governor
-from runtime.core.limits import Limits
+from runtime.core.limits import KIB, MIB, Limits
 from runtime.desk import Desk
+from runtime.draft.drafting import Drafter
+from runtime.draft.drafting import Means as DraftMeans
 from runtime.launch import Settings
 from runtime.library import Library
 from runtime.lookup import Lookup
@@ -49,6 +51,8 @@ from runtime.tools.toolbox import FolderToolboxes
 from runtime.workspace import Folders, GitWorkspaces
 
 CHORE_SECONDS = 1.0
+HEARTBEAT_SECONDS = 3.0
+"""How long a script that may compute no longer still may owe an answer."""
 LETTER_SECONDS = 0.3
 """How soon what another gateway was asked is done here, about."""
 REFRESH_SECONDS = 0.5
@@ -130,13 +134,14 @@ async def mount_runs(ground: Ground, path: RequestPath, profile: ScriptProfiler)
     readings = Readings(runs)
     desk = Desk(runs, readings, scripts, settings)
     planner = Planner(desk, scripts, prices, settings)
+    drafter = build_drafter(planner, attempts, means, settings)
     listens = asyncio.Event()
     chores = [
         tasks.spawn(f"runs: {name}", _keep_doing(listens, name, seconds, work))
         for name, seconds, work in chores_of(runs, places, desk.mailbox)
     ]
     try:
-        yield Mounted(MountedDesk(desk, readings, planner), runs, client, chores, listens)
+        yield Mounted(MountedDesk(desk, readings, planner, drafter), runs, client, chores, listens)
     finally:
         await client.close()
         await judge.close()
@@ -175,6 +180,13 @@ def build_settings(config: RunsConfig, models: Mapping[str, str]) -> Settings:
             lifetime_seconds=config.lifetime_seconds,
             warn_agents=config.confirm_agents,
             warn_tokens=config.confirm_tokens,
+            stagger_ms=config.stagger_ms,
+            admission_reserve=config.admission_reserve,
+            drain_cpu_seconds=config.script_drain_seconds,
+            total_cpu_seconds=config.script_cpu_seconds,
+            heartbeat_seconds=config.script_drain_seconds + HEARTBEAT_SECONDS,
+            heap_bytes=config.script_heap_mib * MIB,
+            stack_bytes=config.script_stack_kib * KIB,
         ),
         model=config.model,
         forced_model=config.workflow_model,
@@ -188,6 +200,20 @@ def build_settings(config: RunsConfig, models: Mapping[str, str]) -> Settings:
         strict_options=config.strict_options,
         pipeline_null=config.pipeline_null,
         keep_days=config.keep_days,
+    )
+
+
+def build_drafter(planner: Planner, attempts: Attempts, means: Means, settings: Settings) -> Drafter:
+    """A model that writes scripts, let in and governed as the agents of runs are."""
+    return Drafter(
+        DraftMeans(
+            cards=planner,
+            admission=attempts.admission,
+            workspaces=means.workspaces,
+            places=attempts.places,
+            dispatch=dispatch_of(means),
+            settings=settings,
+        )
     )
 
 

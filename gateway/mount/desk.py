@@ -29,6 +29,7 @@ from gateway.web.run_desk import (
 )
 from runtime.core.model import RunId
 from runtime.desk import AgentVerb, Desk
+from runtime.draft.drafting import DraftAsked, Drafter
 from runtime.launch import Kind, Launch, RunError
 from runtime.planning import Planner
 from runtime.ports import EventRow, StoreAway
@@ -46,8 +47,13 @@ ANSWERS: dict[Kind, tuple[int, str]] = {
     "denied": (451, "permission_error"),
     "conflict": (409, "conflict_error"),
     "unavailable": (503, "api_error"),
+    "over_budget": (429, "billing_error"),
+    "limited": (429, "rate_limit_error"),
+    "draft_failed": (422, "draft_failed"),
 }
 """Status and type of what the runtime cannot do."""
+UNBORN: frozenset[Kind] = frozenset({"invalid_script", "max_workflow_runs"})
+"""Refusals of a start that have an event, though there is no run whose it would be (W04, W11)."""
 AGENT_VERBS: dict[type[AgentOrder], AgentVerb] = {
     StopAgent: "stop",
     SkipAgent: "skip",
@@ -61,16 +67,24 @@ T = TypeVar("T")
 class MountedDesk:
     """Implements `web.run_desk.RunDesk`."""
 
-    def __init__(self, desk: Desk, readings: Readings, planner: Planner) -> None:
+    def __init__(self, desk: Desk, readings: Readings, planner: Planner, drafter: Drafter) -> None:
         self._desk = desk
         self._readings = readings
         self._planner = planner
+        self._drafter = drafter
 
     async def start(self, principal: Principal, request: StartRun, *, idempotency: str | None) -> Shown:
         """W03."""
         key = None if idempotency is None else f"start/{idempotency}"
-        launch = await _answered(self._planner.counted(launch_of(principal, request)))
-        return await _answered(self._desk.start(launch, idempotency=key))
+        return await _answered(self._start(launch_of(principal, request), key))
+
+    async def _start(self, launch: Launch, key: str | None) -> dict[str, Any]:
+        try:
+            return await self._desk.start(await self._planner.counted(launch), idempotency=key)
+        except RunError as error:
+            if error.kind in UNBORN:
+                error.detail["event"] = self._readings.refused_start(ANSWERS[error.kind][1], error.message)
+            raise
 
     async def check(self, principal: Principal, request: StartRun) -> Shown:
         """The approval card."""
@@ -79,8 +93,11 @@ class MountedDesk:
         return {**msgspec.structs.asdict(card), "approval": {"needed": reason is not None, "reason": reason}}
 
     async def draft(self, principal: Principal, request: DraftWorkflow) -> Shown:
-        """A script that a model wrote."""
-        raise NotImplementedError
+        """A script that a model wrote, and what the writing took."""
+        asked = DraftAsked(
+            owner=owner_of(principal), task=request.task, workspace=request.workspace, model=request.model
+        )
+        return await _answered(self._drafter.draft(asked))
 
     async def plan_resume(self, principal: Principal, run: str, request: StartRun) -> Shown:
         """What a resume would do."""
@@ -117,6 +134,14 @@ class MountedDesk:
         """What it returned."""
         return await _answered(self._readings.result(_viewer(principal), run))
 
+    async def artefact(self, principal: Principal, run: str) -> bytes:
+        """All of it."""
+        return await _answered(self._readings.artefact(_viewer(principal), run))
+
+    async def notification(self, principal: Principal, run: str) -> Shown:
+        """What is told of its end."""
+        return await _answered(self._readings.notification(_viewer(principal), run))
+
     async def values(self, principal: Principal, run: str, *, after: int, offset: int, label: str | None) -> Shown:
         """What its calls gave."""
         found = self._readings.values(_viewer(principal), run, after=after, offset=offset, label=label)
@@ -132,6 +157,10 @@ class MountedDesk:
     async def follow(self, principal: Principal, run: str, *, after: int) -> AsyncGenerator[RunEvent]:
         """Its events as they happen."""
         return _told(await _answered(self._readings.follow(_viewer(principal), run, after=after)))
+
+    async def follow_task(self, principal: Principal, run: str) -> AsyncGenerator[RunEvent]:
+        """As Claude Code's stream tells of a task."""
+        return _told_as_task(await _answered(self._readings.follow_task(_viewer(principal), run)))
 
     async def journal(self, principal: Principal, run: str, *, after: int, most: int) -> Sequence[bytes]:
         """Its lines."""
@@ -225,6 +254,11 @@ async def _answered(work: Awaitable[T]) -> T:
 async def _told(events: AsyncGenerator[EventRow | Progress]) -> AsyncGenerator[RunEvent]:
     async for event in events:
         yield _event(event) if isinstance(event, EventRow) else _progress(event)
+
+
+async def _told_as_task(told: AsyncGenerator[dict[str, Any]]) -> AsyncGenerator[RunEvent]:
+    async for each in told:
+        yield RunEvent(each["subtype"], msgspec.json.encode(each))
 
 
 def _event(row: EventRow) -> RunEvent:

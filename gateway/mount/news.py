@@ -24,6 +24,7 @@ class NewsListener:
             by=line.by,
             reason=line.reason,
             message=line.message,
+            summary=record["status"]["text"],
             sums=sums_of(record) if is_over else None,
         )
         self.news.changed(told_of(spec), change)

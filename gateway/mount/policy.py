@@ -5,6 +5,7 @@ from typing import cast
 
 from gateway.core.decision import Principal
 from gateway.core.usage import Tokens as GatewayTokens
+from gateway.errors import Refused
 from gateway.identity.run_bearers import RunBearers
 from gateway.runs.asked import AgentAsked, Answer, RunAsked
 from gateway.runs.gate import RunGate
@@ -86,9 +87,16 @@ class GateAdmission:
         """It asks nothing more."""
         self.gate.end_agent(task.run.session, task.agent_id)
 
+    def stopped_by(self, spec: RunSpec) -> str | None:
+        """Who has stopped it, or what it belongs to."""
+        return self.gate.stopped_by(principal_of(spec.owner), spec.session, spec.id)
+
     async def room(self, spec: RunSpec) -> Left:
-        """What the owner's limits leave."""
-        return await self.limits.left(principal_of(spec.owner), spec.session, spec.id)
+        """What the owner's limits leave; nothing while nobody can tell, so that it is soon asked again."""
+        try:
+            return await self.limits.left(principal_of(spec.owner), spec.session, spec.id)
+        except Refused:
+            return {}
 
     async def has_room(self, spec: RunSpec, since: object) -> bool:
         """Have they let go since?"""

@@ -17,6 +17,7 @@ from gateway.context import RequestContext
 from gateway.contract import MAIN_AGENT, RUNS_PATH
 from gateway.core import controls, fuse
 from gateway.core.approvals import demand_of
+from gateway.core.controls import EVERYTHING
 from gateway.core.decision import Decision, Principal, Run, Spawn, denied
 from gateway.core.lineage import AgentNode
 from gateway.core.names import Catalogue
@@ -105,6 +106,13 @@ class RunGate:
         for crew in node.crews:
             crew.end(node, self.clock.unix_ms(), owes=False)
         self.store.save_agent(node.record())
+
+    def stopped_by(self, owner: Principal, session: str, run: str) -> str | None:
+        """Who has stopped the run, its session, or its user, team or everything. What is said of one agent is not."""
+        principal = self.setting.current(owner) or owner
+        targets = {f"run:{run}", f"session:{session}", f"user:{principal.user}", f"team:{principal.team}", EVERYTHING}
+        standing = self.boards.controls.standing()
+        return next((each.by for each in standing if each.state == "stopped" and each.target in targets), None)
 
     def end_run(self, run: str) -> None:
         """It is over: its clock stands."""

@@ -33,11 +33,14 @@ class Room:
     async def has_room(self, principal: Principal, session: str, run: str, *, since: Left) -> bool:
         """Has the limit that was tightest when the run was paused let go: raised, removed, begun anew, or less held?
 
-        The same as it was then means no: whoever was refused would be refused again. False while nobody can tell.
+        The same as it was then means no: whoever was refused would be refused again. False while nobody can tell; where
+        no limit of ours stood, such as for an upstream that wants to be paid, nobody ever can, and a person resumes it.
         """
-        tightest = min(since, key=lambda series: since[series][0] / max(1, since[series][1]), default=None)
+        if not since:
+            return False
+        tightest = min(since, key=lambda series: since[series][0] / max(1, since[series][1]))
         try:
             now = await self.left(principal, session, run)
         except Refused:
             return False
-        return tightest is None or tightest not in now or now[tightest][0] > since[tightest][0]
+        return tightest not in now or now[tightest][0] > since[tightest][0]

@@ -49,6 +49,8 @@ class Change:
     by: str | None = None
     reason: str | None = None
     message: str = ""
+    summary: str = ""
+    """How it stands, in one line of our own."""
     sums: RunSums | None = None
 
 

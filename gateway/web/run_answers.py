@@ -21,6 +21,8 @@ REASONS: dict[int, Reason] = {
     503: Reason.STORE_UNAVAILABLE,
 }
 """What is recorded of a refused request; for any other status, that it was not one that could be met."""
+FINAL = frozenset({"billing_error", "rate_limit_error"})
+"""Types that asking again does not mend: a budget, a fuse."""
 
 
 def answering(handler: Handler) -> Handler:
@@ -42,7 +44,8 @@ def _refusal(request: web.Request, refused: RunRefused) -> web.Response:
     ctx.reason, ctx.message = REASONS.get(refused.status, Reason.BODY_MALFORMED), refused.message
     envelope = json.loads(error_envelope(refused.error_type, refused.message, ctx.id))
     envelope["error"] = {**refused.detail, **envelope["error"]}
-    retry = "true" if refused.status in (429, 503) else "false"
+    again = refused.status in (429, 503) and refused.error_type not in FINAL
+    retry = "true" if again else "false"
     headers = {REQUEST_ID_HEADER: ctx.id, SHOULD_RETRY_HEADER: retry, "Cache-Control": "no-store"}
     body = json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()
     return web.Response(status=refused.status, body=body, content_type="application/json", headers=headers)

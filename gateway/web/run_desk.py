@@ -141,7 +141,8 @@ class RunRefused(Exception):
     """A request about runs cannot be done: `detail` stands beside type and message in the envelope's `error`.
 
     Statuses in use: 400 `invalid_request_error`, `invalid_script` (with `code`, `line`, `column`), `nothing_to_resume`;
-    404 `not_found_error`; 409 `conflict_error` (W121); 413; 429 `max_workflow_runs_error` (W11);
+    404 `not_found_error`; 409 `conflict_error` (W121); 413; 422 `draft_failed` (with `script`, `problems`, `tries`);
+    429 `max_workflow_runs_error` (W11), `billing_error`, `rate_limit_error`;
     451 `permission_error`; 503 `workflows_disabled` (W09) or the store is away.
     """
 
@@ -188,7 +189,10 @@ class RunDesk(Protocol):
         ...
 
     async def draft(self, principal: Principal, request: DraftWorkflow) -> Shown:
-        """`script`, `card`, `tries`: a script that a model wrote, checked and rehearsed. Starts nothing."""
+        """`script`, `card`, `tries`: a script that a model wrote, checked and rehearsed. Starts nothing.
+
+        Beside them the `model` that wrote and the `usage` of the writing; of a refusal they stand in its detail.
+        """
         ...
 
     async def plan_resume(self, principal: Principal, run: str, request: StartRun) -> Shown:
@@ -220,7 +224,18 @@ class RunDesk(Protocol):
         ...
 
     async def result(self, principal: Principal, run: str) -> Shown:
-        """`state`, and `value` (W170, W172) or `failure`. 409 while the run is open."""
+        """`state`, and `value` (W170, W172) or `failure`. 409 while the run is open.
+
+        Of a large one `artefact` in place of `value`: its `sha256`, `bytes` and the `path` where it is had.
+        """
+        ...
+
+    async def artefact(self, principal: Principal, run: str) -> bytes:
+        """JSON of what it returned, however large (W172). 409 when there is none."""
+        ...
+
+    async def notification(self, principal: Principal, run: str) -> Shown:
+        """What the conversation that started it is told at its end (W173). 409 while the run is open."""
         ...
 
     async def values(self, principal: Principal, run: str, *, after: int, offset: int, label: str | None) -> Shown:
@@ -238,6 +253,10 @@ class RunDesk(Protocol):
 
         It ends after the run's last event. What a slow reader missed is left out, never waited for.
         """
+        ...
+
+    async def follow_task(self, principal: Principal, run: str) -> AsyncGenerator[RunEvent]:
+        """The same in the shapes of Claude Code's stream (W181): unnumbered snapshots, until its notification."""
         ...
 
     async def journal(self, principal: Principal, run: str, *, after: int, most: int) -> Sequence[bytes]:

@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.errors import GatewayError, Reason
-from gateway.web.middlewares import BEGUN
+from gateway.web.middlewares import BEGUN, CONTEXT
 from gateway.web.run_desk import RunEvent, RunRefused
 
 KEEP_ALIVE_SECONDS = 15.0
@@ -20,6 +20,8 @@ PATIENCE_SECONDS = 30.0
 """How long a reader may take nothing."""
 STREAMS_MAX = 500
 """Open at once in one process."""
+STREAMS_PER_USER_MAX = 50
+"""Of those, for one user: whoever takes all keeps the others from seeing their runs."""
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -36,7 +38,8 @@ class RunStreams:
         self._keep_alive_seconds = keep_alive_seconds
         self._patience_seconds = patience_seconds
         self._streams_max = streams_max
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], str] = {}
+        """Whose each of them is."""
         self._closed = False
 
     async def send(self, request: web.Request, events: AsyncGenerator[RunEvent], after: int) -> web.StreamResponse:
@@ -44,22 +47,28 @@ class RunStreams:
         async with contextlib.aclosing(events):
             if self._closed or len(self._open) >= self._streams_max:
                 raise GatewayError(Reason.OVERLOADED, "no more event streams can be opened now; try again in a moment")
+            user = _user(request)
+            if list(self._open.values()).count(user) >= STREAMS_PER_USER_MAX:
+                text = f"{user} has {STREAMS_PER_USER_MAX} event streams open, as many as one may; close some"
+                raise GatewayError(Reason.OVERLOADED, text)
             response = await self.open(request, "text/event-stream")
             failures: list[Exception] = []
             try:
-                await self._send(response, events, after)
+                await self._send(response, events, after, user)
             except* (GatewayError, RunRefused) as group:
                 failures += group.exceptions
             if failures:
                 raise failures[0]
         return response
 
-    async def _send(self, response: web.StreamResponse, events: AsyncGenerator[RunEvent], after: int) -> None:
+    async def _send(
+        self, response: web.StreamResponse, events: AsyncGenerator[RunEvent], after: int, user: str
+    ) -> None:
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(self._write_all(response, events, after))
             pinging = group.create_task(self._keep_alive(response))
-            self._open.add(writing)
-            writing.add_done_callback(self._open.discard)
+            self._open[writing] = user
+            writing.add_done_callback(lambda _: self._open.pop(writing))
             writing.add_done_callback(lambda _: pinging.cancel())
 
     async def open(self, request: web.Request, kind: str) -> web.StreamResponse:
@@ -98,6 +107,12 @@ class RunStreams:
         while True:
             await self.write(response, KEEP_ALIVE)
             await asyncio.sleep(self._keep_alive_seconds)
+
+
+def _user(request: web.Request) -> str:
+    principal = request[CONTEXT].principal
+    assert principal is not None
+    return principal.user
 
 
 def frame(event: RunEvent) -> bytes:

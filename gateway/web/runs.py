@@ -127,6 +127,12 @@ def _reading(desk: RunDesk) -> list[web.RouteDef]:
     async def result(request: web.Request) -> web.Response:
         return _json(await desk.result(_principal(request), _id(request)))
 
+    async def artefact(request: web.Request) -> web.Response:
+        return _json(msgspec.Raw(await desk.artefact(_principal(request), _id(request))))
+
+    async def notification(request: web.Request) -> web.Response:
+        return _json(await desk.notification(_principal(request), _id(request)))
+
     async def values(request: web.Request) -> web.Response:
         after, offset = _number(request, "after", -1), _number(request, "offset", 0)
         label = request.query.get("label")
@@ -138,6 +144,8 @@ def _reading(desk: RunDesk) -> list[web.RouteDef]:
         web.get(f"{RUNS_PATH}/{{id}}/agents", list_agents),
         web.get(f"{RUNS_PATH}/{{id}}/agents/{{index}}", show_agent),
         web.get(f"{RUNS_PATH}/{{id}}/result", result),
+        web.get(f"{RUNS_PATH}/{{id}}/result/artefact", artefact),
+        web.get(f"{RUNS_PATH}/{{id}}/notification", notification),
         web.get(f"{RUNS_PATH}/{{id}}/values", values),
     ]
 
@@ -145,7 +153,11 @@ def _reading(desk: RunDesk) -> list[web.RouteDef]:
 def _listening(desk: RunDesk, streams: RunStreams) -> list[web.RouteDef]:
     async def events(request: web.Request) -> web.StreamResponse:
         principal, run = _principal(request), _id(request)
-        if "text/event-stream" in request.headers.get("accept", ""):
+        streamed = "text/event-stream" in request.headers.get("accept", "")
+        if request.query.get("format", "run") != "run":
+            _require_task_stream(request, streamed=streamed)
+            return await streams.send(request, await desk.follow_task(principal, run), 0)
+        if streamed:
             after = _number(request, "after", 0, header="last-event-id")
             return await streams.send(request, await desk.follow(principal, run, after=after), after)
         most, after = _limit(request), _number(request, "after", 0)
@@ -229,7 +241,7 @@ async def _body(request: web.Request, kind: type[T]) -> T:
 def _read(decode: Callable[[], T]) -> T:
     try:
         return decode()
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(f"the body is not what is taken here: {error}") from None
 
 
@@ -276,6 +288,13 @@ def _number(request: web.Request, name: str, default: int, *, header: str | None
 
 def _limit(request: web.Request) -> int:
     return max(1, min(_number(request, "limit", SHOWN), SHOWN_MAX))
+
+
+def _require_task_stream(request: web.Request, *, streamed: bool) -> None:
+    if request.query["format"] != "task":
+        raise _malformed("format: run or task")
+    if not streamed:
+        raise _malformed("format=task is a stream: ask for it with Accept: text/event-stream")
 
 
 def _before(request: web.Request) -> str | None:

@@ -42,20 +42,25 @@ class Means:
     jitter: Callable[[], float] = random.random
 
 
+def dispatch_of(means: Means) -> Dispatch:
+    """How requests go out that are made by these means."""
+    efforts: Efforts = {}
+    return Dispatch(
+        client=means.client,
+        prices=means.prices,
+        clock=means.clock,
+        wait=means.wait,
+        jitter=means.jitter,
+        efforts=efforts,
+    )
+
+
 class LocalAgents:
     """Runs attempts in this process."""
 
     def __init__(self, means: Means) -> None:
         self._means = means
-        efforts: Efforts = {}
-        self._dispatch = Dispatch(
-            client=means.client,
-            prices=means.prices,
-            clock=means.clock,
-            wait=means.wait,
-            jitter=means.jitter,
-            efforts=efforts,
-        )
+        self._dispatch = dispatch_of(means)
 
     async def attempt(self, task: AgentTask, watch: Watch) -> Finished:
         """Never raises for what an agent or an upstream did: that is in `Finished`."""

@@ -1,4 +1,4 @@
-"""How an attempt ends before it has a value, as an exception that only this package knows."""
+"""How an attempt ends before it has a value, as an exception that only conversations know."""
 
 from runtime.core.model import NullReason, Thrown
 

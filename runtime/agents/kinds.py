@@ -15,8 +15,11 @@ import yaml
 FOLDER = (".claude", "agents")
 FILES_MAX = 500
 FILE_BYTES_MAX = 64 * 1024
+FRONT_BYTES_MAX = 4 * 1024
+"""Of front matter: any number of files may have to be looked at, and YAML is slow to read."""
 _READING = ("Read", "Glob", "Grep")
 _FENCE = "---"
+_Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 class KindUnusable(Exception):
@@ -94,9 +97,12 @@ def parse_kind(text: str | None) -> AgentKind:
 
 
 def _front_matter(lines: list[str]) -> dict[str, Any]:
+    text = "\n".join(lines)
+    if len(text.encode()) > FRONT_BYTES_MAX:
+        raise KindUnusable(f"its front matter is longer than {FRONT_BYTES_MAX} bytes")
     try:
-        loaded = yaml.safe_load("\n".join(lines))
-    except yaml.YAMLError:
+        loaded = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
         loaded = _plain_members(lines)
     if not isinstance(loaded, dict):
         raise KindUnusable("its front matter is not a list of members")
@@ -117,6 +123,8 @@ def _tools(value: object) -> frozenset[str] | None:
         value = value.replace("[", "").replace("]", "").split(",")
     if not isinstance(value, list):
         raise KindUnusable("its tools are neither a list nor names between commas")
+    if not all(isinstance(each, str | int | float) for each in cast(list[object], value)):
+        raise KindUnusable("its tools are not all names")
     names = [str(each).strip().strip("\"'") for each in cast(list[object], value)]
     return None if "*" in names else frozenset(names)
 

@@ -16,6 +16,8 @@ from runtime.core.limits import SCRIPT_BYTES_MAX
 NODES_MAX = 200_000
 """Largest syntax tree that is looked at; bounds the time of a check (about a second)."""
 DEPTH_MAX = 2_000
+BROKEN_BYTES_MAX = 16 * 1024
+"""Of a longer script whose tree has holes, what is in the holes is not looked at: it has no bounds of its own."""
 CLIMB_MAX = 200
 PROBLEMS_MAX = 20
 
@@ -59,8 +61,8 @@ def parse_script(text: str) -> Script | tuple[CheckError, ...]:
         return (CheckError("script_too_large", f"{len(source)} bytes; a script has at most {SCRIPT_BYTES_MAX}."),)
     root = Parser(_LANGUAGE).parse(source).root_node
     problems, broken = _check_tree(root, source)
-    if broken is None:
-        return problems
+    if broken is None or (broken and len(source) > BROKEN_BYTES_MAX):
+        return (*_hidden_characters(text), *problems)
     return Script(text, source, root, (*_hidden_characters(text), *problems), broken)
 
 

@@ -108,6 +108,11 @@ class Workforce:
         self._leading.setdefault(prefix, call)
         return True
 
+    def give_back(self, call: Call) -> None:
+        """It was to start and may not now: its place is free again, and it keeps its position."""
+        self.working -= 1
+        self.add(call)
+
     def warmed(self, call: Call, now_ms: int) -> list[Call]:
         """The first answer of an attempt begins: those who may start now."""
         prefix = prefix_of(call)

@@ -130,6 +130,8 @@ class Counts:
         self.spent_tokens = 0
         """As the script's budget counts."""
         self.planned = self.done = self.null = self.threw = self.refused = self.stopped = self.cached = 0
+        self.refusals: dict[str, int] = {}
+        """Refused calls by reason (W81)."""
         self.empty = 0
         """Of those that gave null: agents that ended without a text."""
 
@@ -232,7 +234,9 @@ class Counts:
                 self.empty += line.null == "empty"
                 return "error"
             case RefusedLine():
-                self.refused += line.thrown.code in REFUSALS
+                if line.thrown.code in REFUSALS:
+                    self.refused += 1
+                    self.refusals[line.thrown.code] = self.refusals.get(line.thrown.code, 0) + 1
                 self.threw += line.thrown.code not in REFUSALS
                 return "error"
             case StoppedLine():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 QUIET_SECONDS = 60.0
 """Without a burst for so long, one more is allowed."""
+KNOWN_MAX = 256
 BURST_SECONDS = 2.0
 """Refusals within this time after a halving belong to the same burst: what was open then is still being refused."""
 
@@ -64,10 +65,14 @@ class Governor:
         return gauge.allowed
 
     def gauges(self) -> dict[str, int]:
-        """Of every upstream that was ever asked, for metrics."""
+        """Of the upstreams that were asked lately, for metrics."""
         return {upstream: gauge.allowed for upstream, gauge in self._gauges.items()}
 
     def _gauge(self, upstream: str) -> Gauge:
+        """Scripts name what they like: of what is idle and unrestrained nothing is kept once there are many."""
+        if upstream not in self._gauges and len(self._gauges) >= KNOWN_MAX:
+            busy = {name: gauge for name, gauge in self._gauges.items() if gauge.open or gauge.limit is not None}
+            self._gauges = busy
         return self._gauges.setdefault(upstream, Gauge(self.ceiling))
 
     def _recover(self, gauge: Gauge, now: float) -> None:

@@ -1,5 +1,7 @@
 """What the script asked for in one drain, in program order: calls, phases, logs, timers, nested workflows."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from runtime.core.calls import Call
@@ -14,26 +16,32 @@ from runtime.core.journal import (
     WarningLine,
     call_key,
 )
-from runtime.core.limits import NESTED_CALLS_MAX, PROMPT_BYTES_MAX
+from runtime.core.limits import NARRATION_LINES_MAX, NESTED_CALLS_MAX, PROMPT_BYTES_MAX, PROMPTS_BYTES_MAX, TIMERS_MAX
 from runtime.core.model import CallIndex, Scope, Thrown, json_of
 from runtime.core.program import AgentOp, ClearOp, Drained, GroupOp, LogOp, PhaseOp, TimerOp, WarnOp, WorkflowOp
 from runtime.core.recovery import Settled, nested_delivery, timer_delivery
 from runtime.core.replay import Hit
 from runtime.core.run import Run
 from runtime.core.schemas import preflight
-from runtime.core.settling import adopt, refuse, take_over
+from runtime.core.settling import adopt, over_budget, refuse, take_over
+
+UNKNOWN_OPTION = "unknown_option"
+"""A warning that is given once per run and key (W49); nested workflows do not know what the others were told."""
+NARRATION_CUT = "narration_cut"
 
 
 class Strayed(Exception):
-    """The script does not ask again for what its journal says it had asked for."""
+    """The script does not ask again for what its journal says it had asked for, or asks for what it cannot."""
 
 
 def take_in(run: Run, drained: Drained) -> None:
-    """Raises `Strayed`."""
+    """Raises `Strayed`. What a script asks for after the refusal that ends it is not looked at any more (W99)."""
     scopes = iter(run.batches.assign([op.scope for op in drained.ops if isinstance(op, AgentOp)]))
     if run.replay is not None:
         run.replay.next_drain()
     for op in drained.ops:
+        if run.brakes.is_refused_out:
+            return
         if isinstance(op, AgentOp):
             _issue(run, op, next(scopes))
         else:
@@ -85,12 +93,12 @@ def _take(run: Run, op: GroupOp | PhaseOp | LogOp | WarnOp | TimerOp | ClearOp |
                 run.replay.group(op.scope, op.group)
         case PhaseOp():
             run.phase[op.nested] = op.title
-            run.brakes.advanced()
+            run.brakes.entered(op.nested, op.title)
             _narrate(run, PhaseLine(at_ms=run.now_ms, title=op.title, nested=op.nested))
         case LogOp():
             _narrate(run, LogLine(at_ms=run.now_ms, text=op.text, dropped=op.dropped, nested=op.nested))
         case WarnOp():
-            _narrate(run, WarningLine(at_ms=run.now_ms, code=op.code, message=op.message, from_script=True))
+            _warn(run, op)
         case TimerOp():
             _set_timer(run, op)
         case ClearOp():
@@ -100,18 +108,40 @@ def _take(run: Run, op: GroupOp | PhaseOp | LogOp | WarnOp | TimerOp | ClearOp |
             _look_for(run, op)
 
 
+def _warn(run: Run, op: WarnOp) -> None:
+    if op.code == UNKNOWN_OPTION:
+        if op.message in run.brakes.ignored_options:
+            return
+        run.brakes.ignored_options.add(op.message)
+    _narrate(run, WarningLine(at_ms=run.now_ms, code=op.code, message=op.message, from_script=True))
+
+
 def _set_timer(run: Run, op: TimerOp) -> None:
     if op.id not in run.recovered.answered:
+        if len(run.timers) >= TIMERS_MAX:
+            raise Strayed(f"more than {TIMERS_MAX} timers are pending, so this is not the sandbox that was started")
         run.timers[op.id] = op.scope
         run.order(SetTimer(op.id, run.now_ms + op.ms))
 
 
 def _narrate(run: Run, line: PhaseLine | LogLine | WarningLine) -> None:
     """Write it, unless it stands in the journal already: the script says the same things again."""
+    run.brakes.narrated += 1
+    if run.brakes.narrated > NARRATION_LINES_MAX:
+        _tell_cut(run)
+        return
     if run.recovered.narrated:
         run.recovered.narrated -= 1
     else:
         run.write(line)
+
+
+def _tell_cut(run: Run) -> None:
+    """Once, also when the script runs again after a crash."""
+    if NARRATION_CUT not in run.told:
+        run.told.add(NARRATION_CUT)
+        text = f"of its phases, logs and warnings the first {NARRATION_LINES_MAX} are kept"
+        run.write(WarningLine(at_ms=run.now_ms, code=NARRATION_CUT, message=text))
 
 
 def _look_for(run: Run, op: WorkflowOp) -> None:
@@ -142,6 +172,7 @@ def _issue(run: Run, op: AgentOp, scope: Scope) -> None:
     )
     run.calls.append(call)
     run.open_calls += 1
+    run.spend.typical.opened(call.phase)
     run.census.planned += 1
     known = run.recovered.calls.pop(op.id, None)
     if known is None:
@@ -163,12 +194,17 @@ def _issue(run: Run, op: AgentOp, scope: Scope) -> None:
 
 def _objection(run: Run, call: Call) -> Thrown | None:
     """Why this call cannot be accepted (W44, W59, W63, W98, W114)."""
-    if len(call.prompt.encode("utf-8", "surrogatepass")) > PROMPT_BYTES_MAX:
+    prompt_bytes = len(call.prompt.encode("utf-8", "surrogatepass"))
+    if prompt_bytes > PROMPT_BYTES_MAX:
         return Thrown(code="invalid_call", message=f"the prompt of an agent has at most {PROMPT_BYTES_MAX} bytes")
+    if run.brakes.prompts_bytes + prompt_bytes > PROMPTS_BYTES_MAX:
+        text = f"the prompts of a run have at most {PROMPTS_BYTES_MAX} bytes together: hand large input over as files"
+        return Thrown(code="limit", message=text)
     if call.options.schema is not None:
-        problem = preflight(call.options.schema).problem
-        if problem is not None:
-            return Thrown(code="schema_invalid", message=f"agent({{schema}}): {problem}")
+        checked = preflight(call.options.schema)
+        if checked.problem is not None:
+            return Thrown(code="schema_invalid", message=f"agent({{schema}}): {checked.problem}")
+        _tell_once(run, checked.warnings)
     if call.options.isolation is not None and run.spec.workspace is None:
         text = "isolation 'worktree' needs a workspace, and this run was started without one"
         return Thrown(code="workspace", message=text)
@@ -178,17 +214,18 @@ def _objection(run: Run, call: Call) -> Thrown | None:
     return over_budget(run)
 
 
-def over_budget(run: Run) -> Thrown | None:
-    """The script's own token budget is used up."""
-    total = run.spec.budget_tokens
-    if total is None or run.spend.output_tokens < total:
-        return None
-    text = f"the token budget of {total} is used up ({run.spend.output_tokens} spent)"
-    return Thrown(code="budget_exhausted", message=text)
+def _tell_once(run: Run, warnings: Sequence[str]) -> None:
+    """What is odd about a schema that can be used all the same (W64)."""
+    for warning in warnings:
+        if warning not in run.told:
+            run.told.add(warning)
+            code, _, message = warning.partition(": ")
+            run.write(WarningLine(at_ms=run.now_ms, code=code, message=message))
 
 
 def _accept(run: Run, call: Call, settled: Settled | None) -> None:
     run.accepted += 1
+    run.brakes.prompts_bytes += len(call.prompt.encode("utf-8", "surrogatepass"))
     run.brakes.advanced()
     answer = None
     if run.replay is not None:
@@ -200,6 +237,7 @@ def _accept(run: Run, call: Call, settled: Settled | None) -> None:
     else:
         attempt = run.recovered.attempts.get(call.index)
         call.attempt = attempt.attempt if attempt is not None else 0
+        call.messages = run.recovered.messages.get(call.index, 0)
         run.workforce.add(call)
 
 

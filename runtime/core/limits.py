@@ -25,6 +25,10 @@ INLINE_BYTES_MAX = 256 * KIB
 LOG_CHARS_MAX = 4_096
 LOG_LINES_MAX = 2_000
 LOG_BYTES_MAX = 512 * KIB
+PROMPTS_BYTES_MAX = 64 * MIB
+"""Of all agents of a run together: they are in memory while it is driven."""
+NARRATION_LINES_MAX = 5_000
+"""Phases, logs and warnings of a script that its journal takes; of further ones nothing is kept."""
 PHASES_MAX = 256
 DECLARED_PHASES_MAX = 64
 NAME_CHARS_MAX = 64
@@ -53,6 +57,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How long the sandbox may owe an answer before it is killed."""
     lifetime_seconds: float = 86_400.0
     stagger_ms: int = 5_000
+    admission_reserve: bool = False
+    """A call starts only while the script's budget leaves what finished calls of its phase took on average (W120)."""
     cache_ms: int = 300_000
     """How long a prompt-cache prefix that was answered counts as warm."""
     idle_seconds: float = 180.0

@@ -18,7 +18,7 @@ import msgspec
 from runtime.core import happenings as on
 from runtime.core.calls import Call
 from runtime.core.happenings import CloseSandbox, Deliver, Event, OpenSandbox, SetFrozen, WakeAt
-from runtime.core.intake import Strayed, answer_nested, fire, over_budget, take_in
+from runtime.core.intake import Strayed, answer_nested, fire, take_in
 from runtime.core.journal import EndedLine, HeldLine, MessageLine, RunLine, StateLine, WarningLine
 from runtime.core.limits import ARTEFACT_BYTES_MAX, MESSAGE_CHARS_MAX, MESSAGES_MAX
 from runtime.core.model import (
@@ -31,9 +31,8 @@ from runtime.core.model import (
     RunState,
     Usage,
     json_of,
-    raw_of,
 )
-from runtime.core.program import Delivery, Program, Returned
+from runtime.core.program import Delivery, Returned, program_of
 from runtime.core.recovery import Recovered
 from runtime.core.replay import Replay
 from runtime.core.run import Run, Step
@@ -41,17 +40,21 @@ from runtime.core.settling import (
     drop_call,
     end_attempt,
     interrupted_line,
+    let_go,
     refuse,
     restart_call,
     settle_hit,
     start,
     stop_call,
     suspend,
+    too_dear,
 )
 from runtime.core.transitions import Illegal, Trigger, next_state
 
 FREEZING: frozenset[PauseReason] = frozenset({"budget", "quota"})
 """Reasons for which agents wait too: their next request would only be refused (W118, W126)."""
+DELIVERIES_MAX = 100
+"""In one message to the sandbox: what follows of them comes back in one message too."""
 LARGE = "large_workflow"
 
 
@@ -71,6 +74,13 @@ class Machine:
     def is_idle(self) -> bool:
         """Nothing is at work: a paused run needs no process (its journal is enough)."""
         return not self.run.busy and self.run.workforce.working == 0
+
+    @property
+    def waits_for_room(self) -> bool:
+        """A limit on its owner's spending has paused it, not its own cap (W118)."""
+        run = self.run
+        cap = run.max_cost_nanousd
+        return "budget" in run.pauses and (cap is None or run.spend.cost_nanousd < cap)
 
     def open(self, now_ms: int, *, ask: str | None) -> Step:
         """The first lines. `ask`: why a person has to approve it first."""
@@ -206,7 +216,7 @@ class Machine:
         run = self.run
         if not run.is_open and run.failing is None:
             run.is_open = run.busy = True
-            run.order(OpenSandbox(self._program()))
+            run.order(OpenSandbox(program_of(run.spec)))
             return
         failing = run.failing or (None if run.end is not None else run.brakes.tripped(run.last_refusal))
         if failing is not None:
@@ -231,15 +241,15 @@ class Machine:
             _, index, hit = heapq.heappop(run.hits)
             settle_hit(run, run.calls[index], hit)
         if run.outbox:
-            deliveries: tuple[Delivery, ...] = tuple(run.outbox)
-            run.outbox.clear()
+            some = min(len(run.outbox), DELIVERIES_MAX)
+            deliveries: tuple[Delivery, ...] = tuple(run.outbox.popleft() for _ in range(some))
             run.in_flight, run.busy = len(deliveries), True
             run.order(Deliver(deliveries))
 
     def _start_calls(self) -> None:
         run = self.run
         while (call := run.workforce.next_queued()) is not None:
-            thrown = over_budget(run)
+            thrown = too_dear(run, call)
             if thrown is not None:
                 refuse(run, call, thrown)
             elif run.workforce.place(call, run.now_ms):
@@ -250,18 +260,6 @@ class Machine:
     def _is_stuck(self) -> bool:
         run = self.run
         return not (run.busy or run.outbox or run.hits or run.timers or run.wanted or run.open_calls)
-
-    def _program(self) -> Program:
-        spec = self.run.spec
-        return Program(
-            source=spec.script,
-            body=spec.body,
-            meta=spec.meta,
-            args=raw_of(spec.args),
-            budget_total=spec.budget_tokens,
-            pipeline_null=spec.pipeline_null,
-            strict_options=spec.strict_options,
-        )
 
     # Agents.
 
@@ -274,8 +272,7 @@ class Machine:
         if call is None or call.began:
             return
         call.began = True
-        for freed in self.run.workforce.warmed(call, self.run.now_ms):
-            start(self.run, freed)
+        let_go(self.run, self.run.workforce.warmed(call, self.run.now_ms))
 
     def _answered(self, call: Call | None, usage: Usage) -> None:
         run = self.run
@@ -283,7 +280,7 @@ class Machine:
             return
         run.spend.ran(call, usage)
         cap = run.max_cost_nanousd
-        if cap is not None and run.spend.cost_nanousd >= cap and run.state == "running":
+        if cap is not None and run.spend.cost_nanousd >= cap:
             text = f"the run has cost ${run.spend.cost_nanousd / 1e9:.2f} of its ${cap / 1e9:.2f}; raise it to go on"
             self._pause(on.PauseAsked("budget", message=text))
         self._warn_if_large()
@@ -334,8 +331,7 @@ class Machine:
         if run.now_ms >= self._deadline_ms:
             self._expire()
             return
-        for call in run.workforce.overdue(run.now_ms):
-            start(run, call)
+        let_go(run, run.workforce.overdue(run.now_ms))
         for reason, until_ms in list(run.pauses.items()):
             if until_ms is not None and until_ms <= run.now_ms:
                 self._unblock(reason)
@@ -378,16 +374,15 @@ class Machine:
         run = self.run
         state = next_state(run.state, "resume")
         cap = event.max_cost_nanousd
-        if cap is not None:
-            run.max_cost_nanousd = cap
-        elif run.max_cost_nanousd is not None and run.spend.cost_nanousd >= run.max_cost_nanousd:
+        most = run.max_cost_nanousd if cap is None else cap
+        if most is not None and run.spend.cost_nanousd >= most:
             raise Illegal(run.state, "resume while its cost has reached its cap: raise the cap with it")
+        run.max_cost_nanousd = most
         self._unpause(state, "resumed", by=event.by, cap=cap)
 
     def _unblock(self, reason: PauseReason) -> None:
         run = self.run
-        cap = run.max_cost_nanousd
-        if reason not in run.pauses or (reason == "budget" and cap is not None and run.spend.cost_nanousd >= cap):
+        if reason not in run.pauses or (reason == "budget" and not self.waits_for_room):
             return
         del run.pauses[reason]
         if not run.pauses:
@@ -405,14 +400,16 @@ class Machine:
 
     def _warn_if_large(self) -> None:
         """Past the thresholds a run is told of once, and waits for a person where policy wants that (W145, W192)."""
-        run, limits = self.run, self.run.spec.limits
+        run, spec, limits = self.run, self.run.spec, self.run.spec.limits
+        if LARGE in run.told and (run.confirmed or (spec.confirm_agents is None and spec.confirm_tokens is None)):
+            return
         tokens = run.spend.total().tokens.total if run.spend.output_tokens else 0
+        tokens += run.spend.typical.ahead(sum(usage.tokens.total for usage in run.spend.live.values()))
         agents = run.accepted
         if LARGE not in run.told and (agents > limits.warn_agents or tokens > limits.warn_tokens):
             run.told.add(LARGE)
-            text = f"{agents} agents and {tokens} tokens so far"
+            text = f"{agents} agents so far, {tokens} tokens with what they are expected to take"
             run.write(WarningLine(at_ms=run.now_ms, code=LARGE, message=text))
-        spec = run.spec
         past = (spec.confirm_agents is not None and agents > spec.confirm_agents) or (
             spec.confirm_tokens is not None and tokens > spec.confirm_tokens
         )

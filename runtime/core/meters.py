@@ -3,10 +3,56 @@
 from dataclasses import dataclass, field
 
 from runtime.core.calls import Call
-from runtime.core.limits import Limits
+from runtime.core.limits import PHASES_MAX, Limits
 from runtime.core.model import Failure, Usage
 
 NOTHING = Usage()
+
+
+@dataclass(slots=True)
+class Took:
+    """What the finished calls of a phase took, and how many are still to finish."""
+
+    finished: int = 0
+    tokens: int = 0
+    output_tokens: int = 0
+    open: int = 0
+
+
+@dataclass(slots=True)
+class Typical:
+    """What calls take, by phase: so what those will take that are not done (W120, W193)."""
+
+    _phases: dict[str | None, Took] = field(default_factory=dict[str | None, Took])
+    _all: Took = field(default_factory=Took)
+
+    def opened(self, phase: str | None) -> None:
+        """A call was issued."""
+        self._phases.setdefault(phase, Took()).open += 1
+
+    def closed(self, phase: str | None) -> None:
+        """It has its end."""
+        self._phases[phase].open -= 1
+
+    def finished(self, phase: str | None, usage: Usage) -> None:
+        """It gave a value or an error."""
+        for took in (self._phases[phase], self._all):
+            took.finished += 1
+            took.tokens += usage.tokens.total
+            took.output_tokens += usage.tokens.output
+
+    def output_mean(self, phase: str | None) -> float:
+        """As the script's budget counts; 0 before any call of the phase has finished."""
+        took = self._phases.get(phase)
+        return took.output_tokens / took.finished if took is not None and took.finished else 0.0
+
+    def ahead(self, live_tokens: int) -> int:
+        """Tokens that open calls will take, besides those that they have taken already (W193)."""
+        if not self._all.finished:
+            return 0
+        overall = self._all.tokens / self._all.finished
+        means = ((took, took.tokens / took.finished if took.finished else overall) for took in self._phases.values())
+        return max(0, round(sum(took.open * mean for took, mean in means)) - live_tokens)
 
 
 @dataclass(slots=True)
@@ -17,6 +63,7 @@ class Spend:
     replayed: Usage = field(default_factory=Usage)
     live: dict[int, Usage] = field(default_factory=dict[int, Usage])
     """By call index, of running attempts."""
+    typical: Typical = field(default_factory=Typical)
     _output: int = 0
     _cost_nanousd: int = 0
 
@@ -70,15 +117,34 @@ class Brakes:
     idle_deliveries: int = 0
     idle_cpu_seconds: float = 0.0
     total_cpu_seconds: float = 0.0
+    prompts_bytes: int = 0
+    """Of the calls that were accepted."""
+    ignored_options: set[str] = field(default_factory=set[str])
+    """What was said of options that there are not."""
+    narrated: int = 0
+    """Phases, logs and warnings of the script so far."""
+    _entered: set[tuple[int, str]] = field(default_factory=set[tuple[int, str]])
+    """Phases that were new when they began."""
 
     def refused(self) -> None:
         """A call did not start."""
         self.refusals += 1
 
+    @property
+    def is_refused_out(self) -> bool:
+        """So many calls were refused that the run ends (W99)."""
+        return self.refusals >= self.limits.refusals
+
     def advanced(self) -> None:
-        """A call was accepted, or a phase begun."""
+        """A call was accepted, or a new phase begun."""
         self.idle_deliveries = 0
         self.idle_cpu_seconds = 0.0
+
+    def entered(self, nested: int, title: str) -> None:
+        """A phase began. Only one that is new leads anywhere: to go back and forth between two is to spin."""
+        if (nested, title) not in self._entered and len(self._entered) < PHASES_MAX:
+            self._entered.add((nested, title))
+            self.advanced()
 
     def drained(self, deliveries: int, cpu_seconds: float) -> None:
         """The script ran."""
@@ -89,7 +155,7 @@ class Brakes:
     def tripped(self, last_refusal: str) -> Failure | None:
         """Why the run has to end now. `last_refusal` is the code of the last refused call."""
         limits = self.limits
-        if self.refusals >= limits.refusals:
+        if self.is_refused_out:
             over = "agent_limit_error" if last_refusal == "agent_limit" else "budget_error"
             text = f"{self.refusals} agent calls were refused and the script still asks for more; bound its loops"
             kind = "thread_limit_error" if over == "agent_limit_error" else "program_error"

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from runtime.core.model import CallOptions, Scope, Thrown
+from runtime.core.model import CallOptions, RunSpec, Scope, Thrown, raw_of
 
 
 class AgentOp(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="agent"):
@@ -136,3 +136,16 @@ class Program(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     budget_total: int | None = None
     pipeline_null: Literal["stop", "pass"] = "stop"
     strict_options: bool = True
+
+
+def program_of(spec: RunSpec) -> Program:
+    """The script of a run."""
+    return Program(
+        source=spec.script,
+        body=spec.body,
+        meta=spec.meta,
+        args=raw_of(spec.args),
+        budget_total=spec.budget_tokens,
+        pipeline_null=spec.pipeline_null,
+        strict_options=spec.strict_options,
+    )

@@ -10,6 +10,7 @@ from runtime.core.journal import (
     IssuedLine,
     Line,
     LogLine,
+    MessageLine,
     NestedLine,
     PhaseLine,
     RefusedLine,
@@ -38,6 +39,8 @@ class Recovered:
     pauses: dict[PauseReason, int | None] = field(default_factory=dict[PauseReason, int | None])
     calls: dict[int, IssuedLine] = field(default_factory=dict[int, IssuedLine])
     """By operation; each is taken out when the script issues it again."""
+    messages: dict[int, int] = field(default_factory=dict[int, int])
+    """By index: how many a person has sent. A call that was steered stays so (W136)."""
     settled: dict[int, Settled] = field(default_factory=dict[int, Settled])
     """By index."""
     attempts: dict[int, StartedLine] = field(default_factory=dict[int, StartedLine])
@@ -111,6 +114,8 @@ def _fold(found: Recovered, line: Line) -> None:
             found.answered[line.id] = line.source_sha256 if isinstance(line, NestedLine) else None
             fired = isinstance(line, TimerLine)
             found.deliveries.append(timer_delivery(line) if fired else nested_delivery(line))
+        case MessageLine():
+            found.messages[line.index] = found.messages.get(line.index, 0) + 1
         case PhaseLine() | LogLine():
             found.narrated += 1
         case WarningLine():

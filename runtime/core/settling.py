@@ -1,6 +1,7 @@
 """How calls end: the line that is durable first, then the settlement that the script gets, in the same order (W151)."""
 
 import heapq
+from collections.abc import Iterable
 from typing import Literal
 
 from runtime.core.calls import Call, agent_id_of
@@ -14,7 +15,7 @@ from runtime.core.run import Run
 STALLS_MAX = 1
 """Fresh attempts after a stall (W57)."""
 RECOVERABLE: frozenset[NullReason] = frozenset({"api_error", "empty"})
-"""What `retries` of a call tries again."""
+"""What `retries` of a call tries again, where a fresh attempt may do better."""
 StopReason = Literal["stopped", "skipped", "restarted", "interrupted", "unawaited", "run_ended"]
 
 
@@ -31,6 +32,34 @@ def refuse(run: Run, call: Call, thrown: Thrown) -> None:
         thrown=thrown,
     )
     _settle(run, call, line)
+
+
+def over_budget(run: Run) -> Thrown | None:
+    """The script's own token budget is used up."""
+    total = run.spec.budget_tokens
+    if total is None or run.spend.output_tokens < total:
+        return None
+    text = f"the token budget of {total} is used up ({run.spend.output_tokens} spent)"
+    return Thrown(code="budget_exhausted", message=text)
+
+
+def too_dear(run: Run, call: Call) -> Thrown | None:
+    """Why the call cannot start: the budget is used up, or leaves less than such a call takes (W114, W120)."""
+    total, needed = run.spec.budget_tokens, run.spend.typical.output_mean(call.phase)
+    if total is None or not run.spec.limits.admission_reserve or total - run.spend.output_tokens >= needed:
+        return over_budget(run)
+    left = max(0, total - run.spend.output_tokens)
+    text = f"{left} of the token budget of {total} are left; an agent of this phase takes {needed:.0f} on average"
+    return Thrown(code="budget_exhausted", message=text)
+
+
+def let_go(run: Run, freed: Iterable[Call]) -> None:
+    """Held calls may start. While nothing may, they wait in the queue again, where they were (W114, W129)."""
+    for call in freed:
+        if run.state == "running" and too_dear(run, call) is None:
+            start(run, call)
+        else:
+            run.workforce.give_back(call)
 
 
 def start(run: Run, call: Call) -> None:
@@ -50,6 +79,7 @@ def end_attempt(run: Run, call: Call, finished: Finished) -> None:
         start(run, call)
         return
     _leave(run, call)
+    run.spend.typical.finished(call.phase, finished.usage)
     if finished.value is not None:
         _close(run, call, "done")
         run.census.done += 1
@@ -132,9 +162,11 @@ def adopt(run: Run, call: Call, line: Settled) -> None:
         case ResultLine():
             _close(run, call, "done")
             run.census.done += 1
+            run.spend.typical.finished(call.phase, line.usage)
         case ErrorLine():
             _close(run, call, "error")
             _count_error(run, line.thrown)
+            run.spend.typical.finished(call.phase, line.usage)
         case RefusedLine():
             _close(run, call, "error")
             _count_refusal(run, line.thrown)
@@ -160,7 +192,10 @@ def settle_hit(run: Run, call: Call, hit: Hit) -> None:
         usage=hit.usage,
         model=hit.model,
         cached=True,
+        schema_attempts=hit.result.schema_attempts,
         worktree=hit.worktree,
+        transcript_sha256=hit.result.transcript_sha256,
+        detail=hit.result.detail,
     )
     _settle(run, call, line)
 
@@ -187,21 +222,22 @@ def _settle(run: Run, call: Call, line: Settled) -> None:
 
 
 def _leave(run: Run, call: Call) -> None:
-    for freed in run.workforce.leave(call):
-        if not run.is_closing:
-            start(run, freed)
+    freed = run.workforce.leave(call)
+    if not run.is_closing:
+        let_go(run, freed)
 
 
 def _close(run: Run, call: Call, state: AgentState) -> None:
     call.state = state
     run.open_calls -= 1
+    run.spend.typical.closed(call.phase)
 
 
 def _may_try_again(call: Call, finished: Finished) -> bool:
     if finished.null == "stalled":
         call.stalls += 1
         return call.stalls <= STALLS_MAX
-    if finished.null in RECOVERABLE and call.retries < (call.options.retries or 0):
+    if finished.null in RECOVERABLE and finished.transient and call.retries < (call.options.retries or 0):
         call.retries += 1
         return True
     return False

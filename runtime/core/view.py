@@ -83,7 +83,7 @@ class View:
             case PhaseLine():
                 self.counts.group(self.book.find(line.nested, line.title), line.at_ms)
             case LogLine():
-                self._logs += 1
+                self._logs += bool(line.text or not line.dropped)
                 self._logs_dropped = max(self._logs_dropped, line.dropped)
             case WarningLine():
                 self._warn(f"{line.code}: {line.message}")
@@ -163,6 +163,7 @@ class View:
             "phases": self.phases(now_ms),
             "agents": self._agent_counts(),
             "outcome": msgspec.structs.asdict(outcome),
+            "refusals": dict(self.counts.refusals),
             "degraded": outcome.degraded,
             "usage": {"new": usage_row(self.counts.used), "replayed": usage_row(self.counts.replayed)},
             "budget": self._budget(),
@@ -199,6 +200,10 @@ class View:
             if len(rows) >= min(most, PAGE_MAX):
                 break
         return rows
+
+    def rows(self) -> Iterator[Row]:
+        """All calls, in issue order."""
+        return iter(self._rows)
 
     def unsuccessful(self) -> Iterator[Row]:
         """Calls that gave no value, in issue order."""

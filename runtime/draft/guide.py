@@ -7,18 +7,23 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from runtime.agents.prompts import place
-
 FAULTS_MAX = 20
 """Told at once."""
 FAULT_CHARS_MAX = 1_000
 
 NO_SCRIPT = "there is no script in the answer: put the whole of it into one block that begins with ```js"
-SEVERAL = "there is more than one block of code in the answer: put the whole script into one, and nothing else into another"
+SEVERAL = "there is more than one block of code in the answer: put the whole script into one, and make no other"
 UNENDED = "the block of code has no end: close it with ``` on a line of its own"
 CUT_OFF = "the answer reached the limit of output and was cut off: write a shorter script"
-NO_AGENT = (
-    "in the rehearsal no agent was started, though it was given no `args`: a script has to do its task without them as well"
+NO_AGENT = "in the rehearsal no agent was started: without `args` too a script has to do its task, by agents"
+WITH_FOLDER = (
+    "The agents of the script work in the folder {folder} with the tools Read, Glob, Grep, Edit, Write and Bash; "
+    "paths in their prompts may be relative to it. You yourself have no tools."
+)
+WITHOUT_FOLDER = (
+    "No folder was named. A run that is started in one gives its agents the tools Read, Glob, Grep, Edit, Write and "
+    "Bash there; in any other they have no tools. Write for the first kind if the task is about files. You yourself "
+    "have no tools."
 )
 _ENDINGS = {
     "threw": "in the rehearsal the script threw: {why}",
@@ -37,11 +42,7 @@ def load_guide() -> str:
 
 def opening(task: str, folder: str | None) -> str:
     """The first thing that the author is told."""
-    where = (
-        f"{place(folder)} The agents work there with the tools Read, Glob, Grep, Edit, Write and Bash; you do not."
-        if folder is not None
-        else "No folder is named. Unless it is started with one, its agents have no tools: they know what their prompts say."
-    )
+    where = WITHOUT_FOLDER if folder is None else WITH_FOLDER.format(folder=folder)
     return f"Write a workflow script for this task.\n\n<task>\n{task}\n</task>\n\n{where}"
 
 

@@ -140,6 +140,11 @@ class MemoryRunStore:
         """What stands beside the journals under this hash."""
         return self._blobs.get(sha256)
 
+    async def started(self, user: str, idempotency: str) -> RunId | None:
+        """The run of this key."""
+        found = (kept.row for kept in self._runs.values() if kept.idempotency == idempotency)
+        return next((row.id for row in found if row.owner.user == user), None)
+
     async def outcome(self, run: RunId, key: str) -> bytes | None:
         """What was kept."""
         return self._outcomes.get((run, key))

@@ -11,7 +11,7 @@ import msgspec
 from runtime.core.model import RunId, RunState
 from runtime.ports import Entry, RunRow
 
-FIRST_LEASE_MS = 30_000
+FIRST_LEASE_MS = 15_000
 """How long whoever created a run holds it before it has to be renewed."""
 
 Spawn = Callable[[str, Coroutine[Any, Any, None]], object]

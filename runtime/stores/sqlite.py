@@ -83,6 +83,11 @@ class SqliteRunStore:
         statement = "SELECT content FROM blobs WHERE sha256 = ?"
         return await self._readers.read(lambda connection: one(connection, statement, sha256))
 
+    async def started(self, user: str, idempotency: str) -> RunId | None:
+        """The run of this key."""
+        statement = "SELECT run FROM starts WHERE user = ? AND idempotency = ?"
+        return await self._readers.read(lambda connection: one(connection, statement, user, idempotency))
+
     async def outcome(self, run: RunId, key: str) -> bytes | None:
         """What was kept."""
         statement = "SELECT answer FROM outcomes WHERE run = ? AND idempotency = ?"

@@ -90,12 +90,12 @@ def golden(name: str) -> str:
     return (GOLDEN / f"{name}.js").read_text()
 
 
-@dataclass(frozen=True, slots=True)
 class Refused(Exception):
     """An answer that is an error."""
 
-    status: int
-    error: dict[str, Any]
+    def __init__(self, status: int, error: dict[str, Any]) -> None:
+        super().__init__(status, error)
+        self.status, self.error = status, error
 
 
 @dataclass

@@ -86,7 +86,7 @@ def test_configuration_keeps_large_numbers_and_quoted_words(chart: Chart) -> Non
 def installed_config(rendered: Rendered, folder: Path) -> tuple[Path, dict[str, str]]:
     """The configuration as a pod would have it: with its variables, its files and its folders."""
     text = rendered.config_text
-    for name in ("/run/secrets/ringfence", "/var/lib/ringfence"):
+    for name in ("/run/secrets/ringfence", "/var/lib/ringfence", "/srv/projects"):
         text = text.replace(name, str(folder))
     (folder / "ci").write_text("a-secret-for-the-checks-of-the-chart")
     path = folder / "ringfence.yaml"

@@ -46,6 +46,13 @@ def test_base_image_is_named_by_a_version_that_the_package_supports() -> None:
     assert set(instructions("FROM")) == {"${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"}
 
 
+def test_agents_of_scripts_find_git_and_bubblewrap() -> None:
+    declared = next(line for line in instructions("ARG") if line.startswith("AGENT_PACKAGES="))
+    assert set(declared.partition("=")[2].strip('"').split()) == {"git", "bubblewrap"}
+    assert any("install -qy --no-install-recommends $AGENT_PACKAGES" in line for line in instructions("RUN"))
+    assert "AGENT_PACKAGES" in instructions("ARG"), "the stage that is the image does not see it"
+
+
 def test_ports_and_command_are_those_that_the_chart_uses() -> None:
     template = (CHART / "templates" / "_containers.tpl").read_text()
     (command,) = instructions("CMD")

@@ -52,12 +52,14 @@ class Driver:
         assert process.stdout is not None and process.stdin is not None
         self._out = process.stdout.fileno()
         self._in = process.stdin
+        self._child: int | None = None
 
     def begin(self, order: Order) -> int:
         """The pid of a child that carries it out."""
         self._in.write(msgspec.json.encode(order) + b"\n")
         self._in.flush()
-        return int(self._line("p"))
+        self._child = int(self._line("p"))
+        return self._child
 
     def pass_points(self, count: int) -> bool:
         """Return when the child came to so many points more; False: it has ended before."""
@@ -72,7 +74,13 @@ class Driver:
         text = b""
         while not text.endswith(b"\n"):
             text += os.read(self._out, 1)
+        self._child = None
         return int(text.decode().lstrip(".x"))
+
+    def kill(self) -> None:
+        """The child that has not ended, if there is one."""
+        if self._child is not None:
+            os.kill(self._child, signal.SIGKILL)
 
     def _line(self, kind: str) -> str:
         text = b""
@@ -87,9 +95,11 @@ def forking() -> Generator[Driver]:
     """A process that forks drivers, until the block ends."""
     command = [sys.executable, "-m", "tests.runtime.crash_driver"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as process:
+        driver = Driver(process)
         try:
-            yield Driver(process)
+            yield driver
         finally:
+            driver.kill()
             assert process.stdin is not None
             process.stdin.close()
             process.wait(20)

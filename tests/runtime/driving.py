@@ -101,6 +101,7 @@ class Doorkeeper:
     spawn: Verdict = Verdict(True)
     approval: asyncio.Future[Verdict] | None = None
     left: int = 0
+    stopper: str | None = None
     opened: list[str] = field(default_factory=list[str])
     closed: list[str] = field(default_factory=list[str])
     ended: list[str] = field(default_factory=list[str])
@@ -123,6 +124,9 @@ class Doorkeeper:
 
     def end_agent(self, task: AgentTask) -> None:
         self.ended.append(task.agent_id)
+
+    def stopped_by(self, spec: RunSpec) -> str | None:
+        return self.stopper
 
     async def room(self, spec: RunSpec) -> object:
         return self.left

@@ -11,11 +11,14 @@ from runtime.ports import AgentTask, Verdict
 class WallClock:
     """Implements `ports.Clock`."""
 
+    ahead_ms = 0
+    """How much later it is here than elsewhere."""
+
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.monotonic() + self.ahead_ms / 1000
 
     def unix_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return time.time_ns() // 1_000_000 + self.ahead_ms
 
 
 class Yes:
@@ -35,6 +38,9 @@ class Yes:
 
     def close_bearer(self, run: RunId) -> None: ...
     def end_agent(self, task: AgentTask) -> None: ...
+    def stopped_by(self, spec: RunSpec) -> str | None:
+        return None
+
     async def room(self, spec: RunSpec) -> object:
         return None
 

@@ -22,7 +22,7 @@ from runtime.launch import Launch, Settings
 from runtime.library import Library
 from runtime.lookup import Lookup
 from runtime.planning import Planner
-from runtime.ports import AgentTask, Clock, RunStore, Watch
+from runtime.ports import AgentTask, RunStore, Watch
 from runtime.readings import Readings, Viewer
 from runtime.runner import Ground, Runner
 from runtime.runs import Runs
@@ -45,20 +45,26 @@ class ToldAgents:
     def __init__(self) -> None:
         self.asked: list[str] = []
         """Prompts, in the order in which their attempts began."""
+        self.requests: list[str] = []
+        """Prompts, once for each model request."""
         self.heard: list[str] = []
         """What people told agents."""
         self.let_go = asyncio.Event()
 
     async def attempt(self, task: AgentTask, watch: Watch) -> Finished:
         self.asked.append(task.prompt)
-        self.heard += await watch.before_request()
+        await self._ask(task, watch)
         finished = finished_of(task.prompt)
         watch.began()
         watch.used(finished.usage)
         if "waits" in task.prompt:
             await self.let_go.wait()
-            self.heard += await watch.before_request()
+            await self._ask(task, watch)
         return finished
+
+    async def _ask(self, task: AgentTask, watch: Watch) -> None:
+        self.heard += await watch.before_request()
+        self.requests.append(task.prompt)
 
 
 class NoPrices:
@@ -71,10 +77,12 @@ class NoPrices:
 class Site:
     """One process."""
 
-    def __init__(self, store: RunStore, name: str, settings: Settings, clock: Clock) -> None:
+    def __init__(self, store: RunStore, name: str, settings: Settings, clock: WallClock) -> None:
         self.tasks = Tasks()
         self.agents = ToldAgents()
         self.store = store
+        self.clock = clock
+        self.settings = settings
         listener, scripts = Quiet(), Library(store)
         attempts = Attempts(agents=self.agents, admission=Yes(), places=Places(Governor(64), clock), listener=listener)
         ground = Ground(
@@ -118,6 +126,12 @@ class Site:
         await self.until(run, lambda record: record["ended_ms"] is not None)
         return msgspec.json.decode((await self.readings.result(ALICE, run))["value"])
 
+    async def take_over(self, home: Home) -> None:
+        """Whatever nobody has driven for a minute."""
+        home.pass_ms(60_000)
+        self.clock.ahead_ms += 60_000
+        await self.runs.take_over()
+
     async def die(self) -> None:
         """As if it had been killed: nothing more is written, no lease is let go."""
         self.answering.cancel()
@@ -135,7 +149,9 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def opened_site(home: Home, name: str, *, clock: Clock | None = None, **settings: Any) -> AsyncGenerator[Site]:
+async def opened_site(
+    home: Home, name: str, *, clock: WallClock | None = None, **settings: Any
+) -> AsyncGenerator[Site]:
     """A process that shares the home with others, until the block ends."""
     site = Site(await home.open(), name, replace(SETTINGS, **settings), clock or WallClock())
     try:

@@ -1,18 +1,23 @@
 """The process that drives a run is killed at 200 random moments: result and bill are those of an undisturbed run."""
 
+import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
 
 from runtime.core.journal import IssuedLine
-from tests.runtime.crash_driver import Order
+from runtime.runner import LEASE_MS
+from tests.runtime.crash_driver import RUN, Order
 from tests.runtime.crash_scripts import SHAPES
 from tests.runtime.crashing import Driver, Story, forking, kill_once, read_story
+from tests.runtime.stores.homes import PostgresHome
 
 KILLS = 25
 KILLS_PER_RUN = 6
 """Then it is let come to its end."""
+FREEZES = 4
 CASES = {**{shape: (shape, False) for shape in SHAPES}, "paused": ("nested", True)}
 
 
@@ -47,3 +52,29 @@ async def test_w151_driver_killed_at_random_moments_changes_neither_result_nor_b
             assert (story.bill, issued(story)) == (calm.bill, issued(calm))
             assert story.ended.outcome == calm.ended.outcome
     calm.check()
+
+
+async def test_w127_driver_that_was_frozen_writes_nothing_after_another_took_over(tmp_path: Path) -> None:
+    home, dice = PostgresHome(), random.Random("frozen")
+    order = Order(home.url(), str(tmp_path / "log"), "loop")
+    store = await home.open()
+    with forking() as driver:
+        calm = await undisturbed(driver, "loop", tmp_path)
+        for _ in range(FREEZES):
+            pid = driver.begin(order)
+            assert driver.pass_points(dice.randint(8, 16))
+            os.kill(pid, signal.SIGSTOP)
+            home.pass_ms(LEASE_MS)
+            lease = await store.acquire(RUN, "another", home.now_ms, ttl_ms=60_000)
+            assert lease is not None
+            before = (await store.lines(RUN), await store.events(RUN, after=0, types=(), most=10**6))
+            os.kill(pid, signal.SIGCONT)
+            assert driver.end() == 0
+            assert (await store.lines(RUN), await store.events(RUN, after=0, types=(), most=10**6)) == before
+            await store.release(lease)
+        driver.begin(order)
+        assert driver.end() == 0
+    await home.close()
+    story = await read_story(home.url(), Path(order.log))
+    story.check()
+    assert (story.value, story.bill) == (calm.value, calm.bill)

@@ -1,4 +1,4 @@
-"""What it takes to start a run: `args` as they are read, limits laid together, what is said of a script that is none."""
+"""What it takes to start a run: `args` as they are read, limits laid together, a refusal of what is no script."""
 
 import json
 from typing import Any

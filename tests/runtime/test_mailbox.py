@@ -90,7 +90,7 @@ async def test_w132_w134_w136_words_to_agents_asked_elsewhere_reach_them(driver:
     run = await begun(driver)
     told = await other.desk.change_agent(ALICE, run, 0, "message", text="Hurry up.")
     assert (told["index"], told["state"]) == (0, "running")
-    assert (await other.desk.change_agent(ALICE, run, 1, "restart"))["attempt"] == 2
+    assert (await other.desk.change_agent(ALICE, run, 1, "restart"))["attempts"] == 2
     assert (await other.desk.change_agent(ALICE, run, 1, "skip"))["state"] == "skipped"
     driver.agents.let_go.set()
     assert (await driver.value(run))["both"][1] is None
@@ -127,7 +127,7 @@ async def test_w138_same_key_at_two_gateways_is_one_change(driver: Site, other: 
 
     first = await restarted(other)
     assert await restarted(driver) == first == await restarted(other)
-    assert (await driver.readings.agent(ALICE, run, 0))["attempt"] == 2
+    assert (await driver.readings.agent(ALICE, run, 0))["attempts"] == 2
 
 
 async def test_run_that_nobody_drives_is_changed_by_whoever_is_asked(home: Home, driver: Site, other: Site) -> None:

@@ -181,7 +181,7 @@ async def test_w114_script_past_its_budget_is_refused_as_it_would_be() -> None:
     assert rehearsal.warnings[0].startswith("budget_exhausted")
 
 
-async def test_w063_schema_that_no_agent_could_meet_is_told_before_the_run() -> None:
+async def test_w63_schema_that_no_agent_could_meet_is_told_before_the_run() -> None:
     rehearsal = await rehearse(META + "await agent('x', {schema: {type: 'array'}})")
     assert (rehearsal.ended, rehearsal.calls) == ("threw", 0)
     assert "schema" in rehearsal.warnings[0]
@@ -293,12 +293,12 @@ async def test_w162_plan_counts_what_the_resume_then_does() -> None:
     assert told.hits == 9 and told.missed[-1].label == "end"
 
 
-async def test_w036_changed_arguments_are_told_apart_from_an_edit() -> None:
+async def test_w36_changed_arguments_are_told_apart_from_an_edit() -> None:
     told = await plan(play(chain("a")), chain("b"), args=msgspec.Raw(b'{"x": 1}'))
     assert (told.args_changed, told.script_changed, told.reasons) == (True, False, {"args_changed": 1})
 
 
-async def test_w036_the_same_arguments_in_another_spelling_are_no_change() -> None:
+async def test_w36_the_same_arguments_in_another_spelling_are_no_change() -> None:
     recorded = play(chain("a")).recorded
     recorded.spec = msgspec.structs.replace(recorded.spec, args=json_of(msgspec.Raw(b'{"a":1,"b":2}')))
     program = Program(source="script", body="", meta=msgspec.Raw(b"{}"), args=msgspec.Raw(b'{ "b": 2, "a": 1 }'))
@@ -311,7 +311,7 @@ async def test_w154_plan_of_a_run_without_results_is_refused() -> None:
         await plan(play(chain("a"), lambda prompt: None), chain("a"))
 
 
-async def test_w039_hits_are_delivered_in_their_old_order() -> None:
+async def test_w39_hits_are_delivered_in_their_old_order() -> None:
     async def body(script: Script) -> Any:
         return await script.parallel([lambda prompt=prompt: script.agent(prompt) for prompt in "abc"])
 

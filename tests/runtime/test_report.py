@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from runtime.core.journal import EndedLine
 from runtime.core.limits import RESULT_BYTES_MAX
+from runtime.core.model import RunId, Worktree
 from runtime.report import (
     FAILURES_CHARS_MAX,
     FAILURES_MAX,
     PAGE_CHARS_MAX,
     PAGE_ROWS_MAX,
     RESULT_CHARS_MAX,
+    WORKTREES_MAX,
     NotEnded,
     Notification,
     build_notification,
+    notification_row,
     page_values,
     render,
     result_of,
@@ -136,7 +139,7 @@ def test_w172_result_is_in_place_up_to_a_mebibyte_and_referenced_beyond() -> Non
     def end(size: int) -> dict[str, Any]:
         line = finished().ends(value='"' + "x" * (size - 2) + '"').lines[-1]
         assert isinstance(line, EndedLine)
-        return result_of(line)
+        return result_of(line, RunId("wf_0123456789ab"))
 
     assert end(RESULT_BYTES_MAX)["artefact"] is None and end(RESULT_BYTES_MAX)["value"] is not None
     beyond = end(RESULT_BYTES_MAX + 1)
@@ -147,12 +150,38 @@ def test_w172_result_is_in_place_up_to_a_mebibyte_and_referenced_beyond() -> Non
 def test_w172_failed_run_has_its_failure_for_a_result() -> None:
     line = finished().fails().lines[-1]
     assert isinstance(line, EndedLine)
-    assert (result_of(line)["value"], result_of(line)["failure"].message) == (None, "boom")
+    assert (result_of(line, RunId("wf_1"))["value"], result_of(line, RunId("wf_1"))["failure"].message) == (
+        None,
+        "boom",
+    )
 
 
 def test_w175_resume_is_told_as_something_for_the_user_to_ask_for() -> None:
     assert (rendered(finished().ends("stopped")).findtext("resume") or "").startswith("Only if the user asks")
     assert rendered(Story().runs().ends("stopped")).find("resume") is None
+
+
+def test_w59_worktrees_that_are_kept_are_told_with_path_branch_and_base() -> None:
+    kept = Worktree(path="/w/a", branch="ringfence/a", base="abc", changed=True)
+    gone = Worktree(path=None, branch=None, base="abc", changed=False)
+    story = Story().runs().issues(label="port").issues().starts(0).starts(1)
+    told = notified(story.gives(0, worktree=kept).gives(1, worktree=gone).ends())
+    assert told.worktrees == ("[port] agent 0: /w/a, branch ringfence/a, from abc",)
+    assert rendered(story).findtext("worktree") == told.worktrees[0]
+
+
+def test_w59_more_worktrees_than_are_told_are_counted() -> None:
+    story = Story().runs()
+    for index in range(WORKTREES_MAX + 3):
+        kept = Worktree(path=f"/w/{index}", branch="b", base="abc", changed=True)
+        story.issues().starts(index).gives(index, worktree=kept)
+    assert (len(notified(story.ends()).worktrees), notified(story).worktrees[-1]) == (WORKTREES_MAX + 1, "and 3 more")
+
+
+def test_w173_notification_is_had_as_members_and_as_the_text_for_the_parent() -> None:
+    row = notification_row(notified(finished().ends(value='"' + "x" * 20_000 + '"')))
+    assert (row["status"], row["usage"]["agents_done"], len(row["result"])) == ("completed", 1, RESULT_CHARS_MAX)
+    assert row["result_chars"] == 20_002 and row["text"].startswith("<task-notification>")
 
 
 @settings(max_examples=200)

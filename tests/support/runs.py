@@ -187,6 +187,26 @@ class FakeDesk:
             raise RunRefused(409, "conflict_error", f"run {run} is {found.record['state']}; it has no result yet")
         return {"state": found.record["state"], "value": found.value}
 
+    async def follow_task(self, principal: Principal, run: str) -> AsyncGenerator[RunEvent]:
+        record = self._find(principal, run).record
+
+        async def told() -> AsyncGenerator[RunEvent]:
+            for subtype in ("task_started", "task_notification"):
+                yield RunEvent(subtype, json.dumps({"subtype": subtype, "task_id": record["id"]}).encode())
+
+        return told()
+
+    async def artefact(self, principal: Principal, run: str) -> bytes:
+        return json.dumps((await self.result(principal, run))["value"]).encode()
+
+    async def notification(self, principal: Principal, run: str) -> Shown:
+        return {"run_id": run, "status": (await self.result(principal, run))["state"]}
+
+    async def values(self, principal: Principal, run: str, *, after: int, offset: int, label: str | None) -> Shown:
+        rows = self._find(principal, run).agents[after + 1 :]
+        found = [row for row in rows if label in (None, row.get("label"))]
+        return {"values": found, "after": None, "offset": offset}
+
     async def events(
         self, principal: Principal, run: str, *, after: int, types: Sequence[str], most: int
     ) -> Sequence[RunEvent]:

@@ -32,6 +32,7 @@ class Lineage(msgspec.Struct, frozen=True):
 
     session: str
     agent: str
+    run: str | None = None
 
 
 class DecidedCall(msgspec.Struct, frozen=True):
@@ -105,6 +106,11 @@ class Trail:
     def spent_nanousd(self) -> int:
         """Sum of what the requests cost."""
         return sum(request.cost_nanousd for request in self.requests)
+
+    def of_run(self, run: str) -> "Trail":
+        """What the agents of one run did."""
+        mine = (each for each in self.requests if each.lineage is not None and each.lineage.run == run)
+        return Trail(tuple(mine))
 
     def agents(self, *, completed: bool) -> set[str]:
         """Agents other than main with a request that completed, or with one that was refused."""

@@ -1,6 +1,7 @@
-"""`ringfence demo`: plays four scenes against a real gateway on the simulated backend, and fails when a promise breaks.
+"""`ringfence demo`: plays five scenes against a real gateway on the simulated backend, and fails when a promise breaks.
 
-No key, no network, nothing left behind. What is played is in `scenes.py` and `budget.py`, on the stage of `stage.py`.
+No key, no network, nothing left behind. What is played is in `scenes.py`, `budget.py` and `workflows.py`, on the stage
+of `stage.py`.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from gateway.commands.demo.report import broken_promises, build_json, tell_endin
 from gateway.commands.demo.scenes import Scene, play_denial, play_edit, play_fanout
 from gateway.commands.demo.sdk import SdkAgent, open_client
 from gateway.commands.demo.stage import DEVELOPER, OPERATOR, RESEARCHER, Stage, open_stage
+from gateway.commands.demo.workflows import play_workflows
 from gateway.commands.output import EXIT_DONE, EXIT_FAILED, CommandFailed, print_json
 
 DEMO_SECONDS_MAX = 600.0
@@ -89,6 +91,8 @@ async def _play_scenes(stage: Stage, narrator: Narrator, player: Player, pause_s
         scenes.append(await play(stage, player, narrator))
         await asyncio.sleep(pause_seconds)
     scenes.append(await play_budget(stage, narrator))
+    await asyncio.sleep(pause_seconds)
+    scenes.append(await play_workflows(stage, narrator))
     return scenes
 
 

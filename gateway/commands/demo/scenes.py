@@ -1,6 +1,7 @@
 """Three scenes for one agent client: work that is allowed, a call that is denied, a fan-out that a fuse ends.
 
-Each plays, then reads what happened from the gateway and puts its promises to the test. The fourth is `budget.py`.
+Each plays, then reads what happened from the gateway and puts its promises to the test. The fourth is `budget.py`, the
+fifth `workflows.py`.
 """
 
 from dataclasses import dataclass, replace
@@ -53,7 +54,9 @@ async def play_edit(stage: Stage, player: Player, narrator: Narrator) -> Scene:
             content == "Hello, world." and ending.refusal is None,
             f"the file says {content!r}",
         ),
-        Check("every tool call was decided before it ran", decided == [("Read", True), ("Edit", True)], _said(decided)),
+        Check(
+            "every tool call was decided before it ran", decided == [("Read", True), ("Edit", True)], said_of(decided)
+        ),
         held_first(trail),
     )
     return finish(narrator, Scene(1, title, player.name, _figures(stage, trail, part), checks))
@@ -82,7 +85,7 @@ def denial_checks(ending: Ending, trail: Trail, part: Part) -> tuple[Check, ...]
     later = [request.restored_denials > 0 for request in trail.requests[1:]]
     return (
         Check(
-            "the command was denied by a rule", any("shell/pipe_to_shell" in each for each in denied), _said(decided)
+            "the command was denied by a rule", any("shell/pipe_to_shell" in each for each in denied), said_of(decided)
         ),
         Check("it never reached the client", reached == ["ls"] and stand_ins == recorded, f"Bash got {reached}"),
         Check("it did not run", not ran, f"{INSTALL_MARK} is {'there' if ran else 'not there'}"),
@@ -196,5 +199,6 @@ def _all_completed(requests: tuple[Request, ...]) -> bool:
     return bool(requests) and all(request.completed for request in requests)
 
 
-def _said(decided: list[tuple[str, bool]]) -> str:
+def said_of(decided: list[tuple[str, bool]]) -> str:
+    """`Read allowed, Bash denied`."""
     return ", ".join(f"{tool} {'allowed' if allowed else 'denied'}" for tool, allowed in decided) or "no call"

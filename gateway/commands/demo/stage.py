@@ -36,6 +36,9 @@ STRICT = {"strict": True, "on_reach": "refuse"}
 RESEARCH_CAP_USD = 1.00
 SESSION_CAP_USD = 25
 AGENTS_MAX = 8
+AGENT_TYPES = ["general-purpose", "unknown"]
+PROJECTS = "projects"
+"""Folder in which agents of workflow scripts may work."""
 
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 10.0
@@ -63,7 +66,11 @@ class Stage:
     @property
     def operator(self) -> GatewayClient:
         """Asks in the operator's name."""
-        return GatewayClient(self.url, self.secrets[OPERATOR])
+        return self.client(OPERATOR)
+
+    def client(self, user: str) -> GatewayClient:
+        """Asks in a user's name."""
+        return GatewayClient(self.url, self.secrets[user])
 
     def workspace(self, name: str) -> Path:
         """A new folder for an agent to work in."""
@@ -92,11 +99,11 @@ class Stage:
         self.secrets[user] = str(json.loads(said)["secret"])
         await _wait_until(lambda: _is_known(self.url, self.secrets[user]), f"the credential of {user} was not taken")
 
-    async def command(self, *arguments: str) -> str:
-        """Run one `ringfence` command in the operator's name; what it printed. Raises CommandFailed."""
+    async def command(self, *arguments: str, user: str = OPERATOR) -> str:
+        """Run one `ringfence` command in a user's name; what it printed. Raises CommandFailed."""
         mine = {"RINGFENCE_URL": self.url}
-        if OPERATOR in self.secrets:
-            mine[CREDENTIAL_VARIABLE] = self.secrets[OPERATOR]
+        if user in self.secrets:
+            mine[CREDENTIAL_VARIABLE] = self.secrets[user]
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway", *arguments),
             env=_environment(self.folder) | mine,
@@ -120,6 +127,7 @@ class Stage:
 async def open_stage(folder: Path, pace: Pace) -> AsyncGenerator[Stage]:
     """Serve from `folder` until the block ends. Raises CommandFailed with the gateway's own words."""
     log = folder / "gateway.log"
+    (folder / PROJECTS).mkdir(exist_ok=True)
     _write_config(folder, pace)
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(
@@ -180,6 +188,8 @@ def build_config(folder: Path, scenario: str) -> dict[str, Any]:
             "agent": {"requests": 100, "tool_calls": 200, "identical_tool_calls": 10, "consecutive_errors": 15},
             "session": {"agents": AGENTS_MAX, "depth": 4},
         },
+        "policy": {"settings": {"spawn": {"agent_types": AGENT_TYPES}}},
+        "runs": {"workspaces": [str(folder / PROJECTS)]},
     }
 
 

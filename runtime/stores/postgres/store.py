@@ -107,6 +107,10 @@ class PostgresRunStore:
         """What stands beside the journals under this hash."""
         return await self._value("SELECT content FROM blobs WHERE sha256 = $1", sha256)
 
+    async def started(self, user: str, idempotency: str) -> RunId | None:
+        """The run of this key."""
+        return await self._value("SELECT run FROM starts WHERE user_id = $1 AND idempotency = $2", user, idempotency)
+
     async def outcome(self, run: RunId, key: str) -> bytes | None:
         """What was kept."""
         return await self._value("SELECT answer FROM outcomes WHERE run = $1 AND idempotency = $2", run, key)

@@ -143,9 +143,11 @@ def test_plan_dry_run_and_draft_start_nothing(desk: FakeDesk, script: str, tmp_p
     desk.add(RUN, state="failed")
     assert main(["runs", "dry-run", script]) == 0
     assert main(["runs", "resume-plan", RUN, "--mode", "prefix", "--json"]) == 0
-    assert main(["workflows", "draft", "audit it", "--output", str(tmp_path / "new.js")]) == 0
+    wanted = ["--workspace", str(tmp_path), "--model", "m"]
+    assert main(["workflows", "draft", "audit it", "--output", str(tmp_path / "new.js"), *wanted]) == 0
     assert [what for what, _ in desk.asked] == ["check", f"plan {RUN}", "draft"] and list(desk.runs) == [RUN]
-    assert desk.asked[1][1] == StartRun(resume_mode="prefix") and desk.asked[2][1] == DraftWorkflow(task="audit it")
+    asked = DraftWorkflow(task="audit it", workspace=str(tmp_path), model="m")
+    assert desk.asked[1][1] == StartRun(resume_mode="prefix") and desk.asked[2][1] == asked
 
 
 @pytest.mark.parametrize(

@@ -158,12 +158,13 @@ def test_w162_plan_tells_hits_misses_reasons_cost_and_what_changed(
 def test_draft_is_printed_with_its_card_and_not_started(
     client: GatewayClient, desk: FakeDesk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert draft_workflow(client, "audit it", None, as_json=False) == 0
+    assert draft_workflow(client, {"task": "audit it"}, None, as_json=False) == 0
     assert SCRIPT in capsys.readouterr().out
     file = tmp_path / "new.js"
-    draft_workflow(client, "audit it", file, as_json=False)
+    draft_workflow(client, {"task": "audit it"}, file, as_json=False)
     shown = capsys.readouterr().out
     assert file.read_text() == SCRIPT and SCRIPT not in shown and f"ringfence runs start {file}" in shown
+    assert "in 2 tries" in shown
     with pytest.raises(CommandFailed, match="name a new file"):
-        draft_workflow(client, "audit it", file, as_json=False)
+        draft_workflow(client, {"task": "audit it"}, file, as_json=False)
     assert list(desk.runs) == [ID]

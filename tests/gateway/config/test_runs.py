@@ -44,7 +44,8 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     text = (
         f"{{enabled: false, workspaces: ['{tmp_path}'], model: m, workflow_model: forced, concurrency: 256,"
         " agents_max: 10, open_per_session: 2, lifetime_seconds: 60, max_cost_usd: 2.5, bash: false,"
-        " strict_options: false, pipeline_null: pass, keep_days: 7,"
+        " strict_options: false, pipeline_null: pass, keep_days: 7, stagger_ms: 0, admission_reserve: true,"
+        " script_drain_seconds: 1, script_cpu_seconds: 30, script_heap_mib: 32, script_stack_kib: 256,"
         " webhook: {url: 'https://h.example/x', secret: '${HOOK}'}}"
     )
     webhook = WebhookConfig("https://h.example/x", Secret("a-long-random-secret"))
@@ -62,6 +63,12 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         strict_options=False,
         pipeline_null="pass",
         keep_days=7,
+        stagger_ms=0,
+        admission_reserve=True,
+        script_drain_seconds=1.0,
+        script_cpu_seconds=30.0,
+        script_heap_mib=32,
+        script_stack_kib=256,
         webhook=webhook,
     )
     assert read(text) == (expected, [])
@@ -78,6 +85,8 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
         ("{confirm: ask}", "one of: warn, pause"),
         ("{approval: always}", "policy, ask, never"),
         ("{pipeline_null: keep}", "one of: stop, pass"),
+        ("{stagger_ms: 60001}", "from 0 to 60000"),
+        ("{script_heap_mib: 1}", "from 8 to 4096"),
         ("{enable: true}", "did you mean enabled?"),
         ("{workspaces: [projects]}", "projects is not absolute"),
         ("{workspaces: [/no/such/folder]}", "is not a folder"),

@@ -58,6 +58,13 @@ async def test_w118_cap_that_was_removed_leaves_room() -> None:
     assert await Room(await spent(clock), clock).has_room(ALICE, SESSION, RUN, since=since)
 
 
+async def test_w118_refusal_where_no_limit_stood_leaves_nobody_to_tell_of_room() -> None:
+    clock = FakeClock()
+    room = Room(await spent(clock), clock)
+    since = await room.left(ALICE, SESSION, RUN)
+    assert since == {} and not await room.has_room(ALICE, SESSION, RUN, since=since)
+
+
 async def test_w118_little_that_was_left_already_is_no_room() -> None:
     clock = FakeClock()
     room = Room(await spent(clock, cap(10), cap(1000, "user")), clock)

@@ -1,3 +1,5 @@
+"""Which models the short names of scripts stand for."""
+
 from gateway.config import Config
 from gateway.ground import load_prices
 from gateway.runs.shortnames import FAMILIES, short_names

@@ -226,6 +226,31 @@ async def test_w176_result_is_had_when_the_run_has_ended(runs: Runs) -> None:
     assert await runs.ask("/wf_000001/result") == (200, {"state": "completed", "value": [1, {"a": None}]})
 
 
+async def test_w176_values_are_had_from_a_place_on_or_by_label(runs: Runs) -> None:
+    runs.desk.add("wf_000001").agents = [{"index": 0, "label": "a"}, {"index": 1, "label": "b"}]
+    _, page = await runs.ask("/wf_000001/values?after=0&offset=7")
+    assert (page["values"], page["offset"]) == ([{"index": 1, "label": "b"}], 7)
+    assert (await runs.ask("/wf_000001/values?label=a"))[1]["values"] == [{"index": 0, "label": "a"}]
+    assert (await runs.ask("/wf_000001/values?after=x"))[0] == 400
+    assert (await runs.ask("/wf_000001/values", who=BOB))[0] == 404
+
+
+async def test_w172_artefact_and_w173_notification_are_had_when_the_run_has_ended(runs: Runs) -> None:
+    run = runs.desk.add("wf_000001")
+    run.value = ["x"]
+    assert [(await runs.ask(f"/wf_000001/{path}"))[0] for path in ("result/artefact", "notification")] == [409, 409]
+    runs.desk.end(run)
+    assert await runs.ask("/wf_000001/result/artefact") == (200, ["x"])
+    assert await runs.ask("/wf_000001/notification") == (200, {"run_id": "wf_000001", "status": "completed"})
+
+
+async def test_w181_task_stream_is_asked_for_as_a_stream(runs: Runs) -> None:
+    runs.desk.add("wf_000001")
+    for query, told in (("format=task", "text/event-stream"), ("format=other", "run or task")):
+        status, answer = await runs.ask(f"/wf_000001/events?{query}")
+        assert status == 400 and told in answer["error"]["message"]
+
+
 async def test_w121_transition_that_is_not_allowed_is_a_409_and_changes_nothing(runs: Runs) -> None:
     run = runs.desk.add("wf_000001", state="paused")
     status, answer = await runs.ask("/wf_000001/pause", {})

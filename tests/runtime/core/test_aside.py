@@ -1,3 +1,5 @@
+"""Large values stand beside the journal by their hash, and come back as they were."""
+
 import msgspec
 import pytest
 

@@ -1,3 +1,5 @@
+"""Which calls start, in what order, and who waits for a sibling's first answer."""
+
 import pytest
 
 from runtime.core.calls import Call, Workforce, agent_id_of, prefix_of

@@ -1,3 +1,5 @@
+"""How many requests an upstream is given at once after it has refused some."""
+
 from runtime.core.governor import BURST_SECONDS, QUIET_SECONDS, Governor
 
 

@@ -1,10 +1,12 @@
+"""What becomes of what a script asks for in one drain."""
+
 import pytest
 
 from runtime.core import happenings as on
 from runtime.core.intake import Strayed, take_in
-from runtime.core.journal import IssuedLine, RefusedLine, TimerLine
+from runtime.core.journal import IssuedLine, LogLine, RefusedLine, TimerLine, WarningLine
 from runtime.core.limits import PROMPT_BYTES_MAX
-from runtime.core.program import ClearOp, Drained, PhaseOp, TimerOp
+from runtime.core.program import ClearOp, Drained, LogOp, PhaseOp, TimerOp, WarnOp
 from tests.runtime.core.play import Play, agent, value
 
 
@@ -47,3 +49,24 @@ def test_call_that_is_not_the_recorded_one_strays() -> None:
     after = Play().launched(agent(1, "one")).crashed()
     with pytest.raises(Strayed):
         take_in(after.machine.run, Drained(ops=(agent(1, "two"),)))
+
+
+def test_w49_ignored_option_is_told_once_also_of_nested_workflows_and_after_a_crash() -> None:
+    wrong, other = (WarnOp(code="unknown_option", message=f"no option {name}") for name in ("modle", "efort"))
+    play = Play().launched(wrong, other, wrong, agent(1))
+    after = play.crashed()
+    after.tell(on.ResumeAsked("alice"))
+    after.drains(wrong, other, wrong, agent(1), LogOp(text="new"))
+    assert [line.message for line in after.all(WarningLine)] == ["no option modle", "no option efort"]
+    assert [line.text for line in after.all(LogLine)] == ["new"]
+
+
+def test_w64_keyword_of_a_schema_that_says_nothing_is_warned_of_once_also_after_a_crash() -> None:
+    odd = {"type": "object", "properties": {"a": {"type": "array", "prefixItems": [{}]}}, "xyz": 1}
+    ops = (agent(1, schema=odd), agent(2, schema=odd))
+    after = Play().launched(*ops).crashed()
+    after.tell(on.ResumeAsked("alice"))
+    after.drains(*ops)
+    told = [f"{line.code}: {line.message}" for line in after.all(WarningLine)]
+    assert len(told) == len(set(told)) == 2
+    assert {word for word in ("prefixItems", "xyz") for text in told if word in text} == {"prefixItems", "xyz"}

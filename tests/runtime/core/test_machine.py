@@ -49,7 +49,7 @@ def test_w59_worktree_without_a_workspace_is_refused_with_the_reason() -> None:
 
 def test_w60_retries_do_not_count_towards_the_cap_of_agents() -> None:
     play = Play(limits={"agents": 2}).launched(agent(1, retries=3))
-    play.ends(0, null("api_error"))
+    play.ends(0, null("api_error", transient=True))
     play.ends(0, value())
     play.drains(agent(2), agent(3))
     assert [line.index for line in play.all(StartedLine)] == [0, 0, 1]
@@ -449,7 +449,7 @@ def test_w145_past_the_threshold_the_run_waits_for_a_person_once() -> None:
 
 def test_w150_every_attempt_that_started_has_an_end() -> None:
     play = Play(limits={"concurrency": 3}).launched(*(agent(id, retries=1) for id in range(1, 6)))
-    play.ends(0, null("api_error"))
+    play.ends(0, null("api_error", transient=True))
     play.tell(on.AgentRestartAsked(CallIndex(1), "alice"))
     play.ends(2, value())
     play.tell(on.StopAsked("alice"))

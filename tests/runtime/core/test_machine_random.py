@@ -122,7 +122,7 @@ class AnyRun(RuleBasedStateMachine):
         ends = (
             value('"ok"', output=output),
             value('"other"', output=output),
-            null("api_error", usage=used(output)),
+            null("api_error", transient=True, usage=used(output)),
             null("stalled", transient=True, usage=used(output)),
             thrown(),
             null("empty"),

@@ -1,8 +1,10 @@
+"""What a run has spent, and when a run that gets nowhere is ended."""
+
 import pytest
 
 from runtime.core.calls import Call
 from runtime.core.limits import Limits
-from runtime.core.meters import Brakes, Spend
+from runtime.core.meters import Brakes, Spend, Typical
 from runtime.core.model import CallIndex, CallOptions, Scope, Tokens, Usage
 
 
@@ -62,3 +64,16 @@ def test_w100_getting_on_starts_the_count_anew_but_not_that_of_all_computing() -
     brakes.drained(0, 0.5)
     failure = brakes.tripped("")
     assert failure is not None and failure.detail == "script_timeout"
+
+
+def test_w193_open_calls_are_expected_to_take_the_mean_of_their_phase_or_of_all() -> None:
+    typical = Typical()
+    for phase in ("a", "a", "a", "b"):
+        typical.opened(phase)
+    assert typical.ahead(0) == 0
+    typical.closed("a")
+    typical.finished("a", Usage(tokens=Tokens(input=90, output=10)))
+    assert (typical.ahead(0), typical.ahead(250), typical.ahead(900)) == (300, 50, 0)
+    typical.closed("b")
+    typical.finished("b", Usage(tokens=Tokens(output=4)))
+    assert (typical.ahead(0), typical.output_mean("a"), typical.output_mean("c")) == (200, 10, 0)

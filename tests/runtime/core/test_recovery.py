@@ -1,3 +1,5 @@
+"""What a journal says of a run whose process died."""
+
 import msgspec
 
 from runtime.core import happenings as on

@@ -72,7 +72,7 @@ def test_w158_call_after_a_group_belongs_to_the_branch_that_made_it() -> None:
     assert scopes == ["/0.0", "/0.1", ""]
 
 
-def test_w098_refused_call_makes_what_follows_it_live() -> None:
+def test_w98_refused_call_makes_what_follows_it_live() -> None:
     recorded = play(chain("a", "a", "a")).recorded
     replay = Replay(recorded, "lineage")
     replay.next_drain()

@@ -1,3 +1,5 @@
+"""The census of a run."""
+
 from runtime.core.model import Outcome
 from runtime.core.recovery import Recovered
 from runtime.core.run import Census, Run

@@ -371,3 +371,10 @@ def test_thousand_calls_are_folded_and_shown_in_little_time() -> None:
     assert view.record(NOW)["phases"][0]["agents"] == {"done": 1_000}
     assert seconds < 1.0
     assert len(list(itertools.chain(view.agents(NOW, most=600), view.agents(NOW, after=599)))) == 1_000
+
+
+def test_w81_refusals_are_told_by_their_reason() -> None:
+    story = Story().runs().issues().issues().issues().is_refused(0).is_refused(1, "budget_exhausted").is_refused(2)
+    record = story.ends().record()
+    assert record["refusals"] == {"agent_limit": 2, "budget_exhausted": 1}
+    assert record["outcome"]["refused"] == 3

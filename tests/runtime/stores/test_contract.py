@@ -172,6 +172,12 @@ async def test_same_run_created_again_by_its_owner_is_answered_alike(store: RunS
         await begin(store, run_row(), "run", owner="p2")
 
 
+async def test_w138_run_of_a_key_is_found_for_its_user_alone(store: RunStore) -> None:
+    await store.create(run_row(), entry_of(), owner="p1", idempotency="k-1", now_ms=NOW)
+    assert await store.started("alice", "k-1") == RUN
+    assert [await store.started(*other) for other in (("bob", "k-1"), ("alice", "k-2"))] == [None, None]
+
+
 async def test_w138_first_outcome_of_a_control_is_the_one_that_is_kept(store: RunStore) -> None:
     await begin(store)
     assert await store.outcome(RUN, "pause-1") is None

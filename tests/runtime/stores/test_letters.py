@@ -4,6 +4,7 @@ import asyncio
 
 from runtime.core.model import RunId
 from runtime.ports import Letter, RunStore
+from runtime.stores.rows import FIRST_LEASE_MS
 from tests.runtime.stores.homes import RUN, TTL_MS, Home, begin, run_row
 
 OTHER = RunId("wf_bbbbbb")
@@ -36,7 +37,7 @@ async def test_letter_to_a_run_of_somebody_else_is_left_for_them(home: Home) -> 
 async def test_letter_goes_to_the_new_driver_and_not_to_the_old_one(home: Home) -> None:
     old, new = await home.open(), await home.open()
     await begin(old, owner="p1")
-    home.pass_ms(60_000)
+    home.pass_ms(FIRST_LEASE_MS)
     assert await new.acquire(RUN, "p2", home.now_ms, ttl_ms=TTL_MS) is not None
     await old.post(RUN, b"pause", home.now_ms)
     assert await texts_for(old, "p1", home.now_ms) == []

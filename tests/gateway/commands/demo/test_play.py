@@ -38,7 +38,7 @@ def test_demo_at_full_speed_keeps_every_promise_and_leaves_nothing(tmp_path: Pat
     said, told = demo.communicate(timeout=50)
     ending = json.loads(said)
     assert (demo.returncode, ending["ok"], ending["broken"]) == (0, True, []), told
-    assert [scene["figures"]["denied"] for scene in ending["scenes"]] == [0, 1, 5, 47]
+    assert [scene["figures"]["denied"] for scene in ending["scenes"]] == [0, 1, 5, 47, 2]
     budget = ending["scenes"][3]["figures"]
     assert (budget["requests"], budget["allowed"], budget["cap_nanousd"]) == (50, 3, 1_000_000_000)
     assert 900_000_000 <= budget["spent_nanousd"] <= budget["peak_nanousd"] <= budget["cap_nanousd"]

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from gateway.commands.demo.pace import PACES
-from gateway.commands.demo.stage import Stage, build_config, open_stage, stop
+from gateway.commands.demo.stage import PROJECTS, Stage, build_config, open_stage, stop
 from gateway.commands.output import CommandFailed
 from gateway.config import parse_config
 
 
 def test_configuration_has_no_problem_and_no_warning(tmp_path: Path) -> None:
+    (tmp_path / PROJECTS).mkdir()
     config = parse_config(json.dumps(build_config(tmp_path, "demo")), tmp_path / "ringfence.yaml", {})
     assert config.warnings == () and all(row.strict for row in config.budgets)
     assert (config.listen.host, config.listen.port, config.metrics.port) == ("127.0.0.1", 0, 0)

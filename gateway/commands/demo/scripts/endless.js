@@ -1,0 +1,2 @@
+export const meta = { name: 'endless', description: 'A loop that never ends' }
+for (;;);
