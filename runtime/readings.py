@@ -1,6 +1,7 @@
 """What people read of runs, whoever drives them: live where this process does, else the journal. Changes nothing."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -175,7 +176,7 @@ class Readings:
     async def _next_row(self, row: RunRow, changed: asyncio.Event | None) -> RunRow:
         """Once something may have happened; of a run that is driven elsewhere once it has."""
         while True:
-            await self._wait(runner, changed, after)
+            await self._wait(changed)
             found = await self._store.find(row.id) or row
             if changed is not None or bytes(found.record) != bytes(row.record):
                 return found
@@ -192,16 +193,16 @@ class Readings:
                 yield event
             if found:
                 continue
-            row = await self._store.find(run)
-            if row is None or (row.state not in OPEN_STATES and not await self._next_events(None, run, after)):
-                return
-            live = await self._live(run)
-            if live is not None:
-                yield Progress(live.record(self._clock.unix_ms()))
-            elif bytes(row.record) != shown:
-                shown = bytes(row.record)
-                yield Progress(msgspec.json.decode(shown))
-            await self._wait(runner, changed, after)
+            if runner is not None and not runner.left:
+                yield Progress(runner.snapshot())
+            else:
+                row = await self._store.find(run)
+                if row is None or (row.state not in OPEN_STATES and not await self._next_events(None, run, after)):
+                    return
+                if bytes(row.record) != shown:
+                    shown = bytes(row.record)
+                    yield Progress(msgspec.json.decode(shown))
+            await self._wait_for_news(runner, changed, after)
 
     async def _next_events(self, runner: Runner | None, run: RunId, after: int) -> Sequence[EventRow]:
         """From memory where they are all there."""
@@ -209,18 +210,29 @@ class Readings:
             return [event for event in runner.recent if event.seq > after]
         return await self._store.events(run, after=after, types=(), most=EVENTS_READ)
 
-    async def _wait(self, runner: Runner | None, changed: asyncio.Event | None, after: int) -> None:
-        """Until there is an event behind `after`, or a snapshot is due (W182)."""
-        if runner is None or changed is None:
+    async def _wait(self, changed: asyncio.Event | None) -> None:
+        if changed is None:
             await asyncio.sleep(POLL_SECONDS)
             return
-        if not await _happens(changed, 10 * POLL_SECONDS):
+        try:
+            async with asyncio.timeout(POLL_SECONDS * 10):
+                await changed.wait()
+        except TimeoutError:
             return
-        until = self._clock.monotonic() + PROGRESS_SECONDS
-        while not (runner.recent and runner.recent[-1].seq > after):
-            left = until - self._clock.monotonic()
-            if left <= 0 or not await _happens(runner.changed, left):
-                return
+        await asyncio.sleep(PROGRESS_SECONDS)
+
+    async def _wait_for_news(self, runner: Runner | None, changed: asyncio.Event | None, after: int) -> None:
+        """Until there is an event behind `after`, which is told at once, or a snapshot is due (W182)."""
+        if runner is None or changed is None:
+            await self._wait(None)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_SECONDS * 10):
+                await changed.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PROGRESS_SECONDS):
+                while not (runner.recent and runner.recent[-1].seq > after):
+                    await runner.changed.wait()
 
     async def _shown(self, row: RunRow) -> dict[str, Any]:
         live = await self._live(row.id)
@@ -236,15 +248,6 @@ class Readings:
 
     async def _view(self, row: RunRow) -> View:
         return await self._live(row.id) or fold_view(await self.runs.lines(row.id))
-
-
-async def _happens(changed: asyncio.Event, seconds: float) -> bool:
-    """False: not in this time."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await changed.wait()
-    except TimeoutError:
-        return False
 
 
 def fold_view(lines: Sequence[Line]) -> View:

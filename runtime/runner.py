@@ -58,6 +58,8 @@ STORE_AWAY_SECONDS = 0.5
 ROW_SECONDS = 0.5
 """How old the row of a run may be that lists show, between its changes of state."""
 
+SNAPSHOT_SECONDS = 0.25
+
 Spawn = Callable[[str, Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 
 NOTHING = Usage()
@@ -119,6 +121,7 @@ class Runner:
         self._alarm: asyncio.TimerHandle | None = None
         self._looking = asyncio.Lock()
         """Nested workflows are found in the order in which the script asks for them, whenever it runs (W41)."""
+        self._snapshot: tuple[float, dict[str, Any]] | None = None
         self._row_at = 0.0
         self._row_is_old = False
         """Something has happened that lists do not show yet."""
@@ -136,6 +139,13 @@ class Runner:
     def view(self) -> View:
         """The run as people see it."""
         return self.telling.view
+
+    def snapshot(self) -> dict[str, Any]:
+        """The run as people see it, made anew at most four times a second however many look (W182)."""
+        now = self._ground.clock.monotonic()
+        if self._snapshot is None or now - self._snapshot[0] >= SNAPSHOT_SECONDS:
+            self._snapshot = (now, self.view.record(self._ground.clock.unix_ms()))
+        return self._snapshot[1]
 
     @property
     def spec(self) -> RunSpec:
@@ -237,11 +247,9 @@ class Runner:
         steps: list[Step] = []
         asked: list[asyncio.Future[None]] = []
         for event, future in waiting:
-            try:
-                steps.append(self.machine.step(event, self._ground.clock.unix_ms()))
-            except Illegal as error:
-                _answer(future, error)
-            else:
+            step = self._step(event, future)
+            if step is not None:
+                steps.append(step)
                 asked.extend(() if future is None else (future,))
         try:
             await self._carry(steps)
@@ -252,6 +260,20 @@ class Runner:
         for future in asked:
             _answer(future, None)
         self._note_idle()
+
+    def _step(self, event: on.Event, future: asyncio.Future[None] | None) -> Step | None:
+        """What follows from it; None: nothing, and whoever asked knows why."""
+        try:
+            return self.machine.step(event, self._ground.clock.unix_ms())
+        except Illegal as error:
+            _answer(future, error)
+        except Exception:  # such a run ends: taken up again, it would only come here again
+            if isinstance(event, on.SandboxLost):
+                raise
+            _log.exception("run %s cannot take in what happened", self.spec.id)
+            _answer(future, LeaseLost())
+            self.tell(on.SandboxLost("protocol", "the run got into a state that it cannot go on from"))
+        return None
 
     def _note_idle(self) -> None:
         waits = self.machine.is_idle and self.machine.state in ("paused", "pending_approval")

@@ -42,7 +42,7 @@ def unknown_tool(name: str) -> str:
 
 def place(folder: str) -> str:
     """Where the agent works."""
-    return f"Your working directory is {folder}. Files outside of it are out of reach."
+    return f"Working directory: {folder}\nFiles outside of it are out of reach."
 
 
 def system_prompt(own: str | None, *, schema: bool) -> str:

@@ -28,6 +28,7 @@ from runtime.core.journal import (
     StateLine,
     StoppedLine,
     WarningLine,
+    is_lifted,
 )
 from runtime.core.limits import DESCRIPTION_CHARS_MAX, LOG_CHARS_MAX, NAME_CHARS_MAX
 from runtime.core.model import Failure, RunSpec
@@ -183,6 +184,8 @@ class Narrator:
 
     def _change(self, told: _Told, line: StateLine) -> None:
         """An end is told when its own line comes."""
+        if is_lifted(line):
+            return
         if line.before == "pending_approval":
             self._add(told, "approval_decided", approved=line.after == "queued", by=line.by)
         if line.max_cost_nanousd is not None:
@@ -257,7 +260,13 @@ class Narrator:
 
     def _end_phase(self, told: _Told, running: _Running) -> None:
         del self._running[running.phase.id]
-        self._add(told, "phase_ended", workflow_run_phase_id=running.phase.id, phase_started_id=running.event)
+        self._add(
+            told,
+            "phase_ended",
+            workflow_run_phase_id=running.phase.id,
+            name=running.phase.title,
+            phase_started_id=running.event,
+        )
 
     def _end(self, told: _Told, line: EndedLine) -> None:
         for running in list(self._running.values()):

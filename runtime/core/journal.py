@@ -250,6 +250,16 @@ def decode_line(text: bytes) -> Line:
     return _decoder.decode(text)
 
 
+def lifted_line(at_ms: int, reason: PauseReason) -> StateLine:
+    """One reason of several for which a run is paused is gone; `message` names it."""
+    return StateLine(at_ms=at_ms, before="paused", after="paused", reason="raised", message=reason)
+
+
+def is_lifted(line: StateLine) -> bool:
+    """Such a line."""
+    return line.before == line.after == "paused" and line.reason == "raised"
+
+
 def call_key(prompt: str, options: CallOptions) -> str:
     """What makes two calls the same for a resume (W152): not their label, phase, time limits or resolved model."""
     identity: Mapping[str, Any] = {

@@ -19,7 +19,7 @@ from runtime.core import happenings as on
 from runtime.core.calls import Call
 from runtime.core.happenings import CloseSandbox, Deliver, Event, OpenSandbox, SetFrozen, WakeAt
 from runtime.core.intake import Strayed, answer_nested, fire, take_in
-from runtime.core.journal import EndedLine, HeldLine, MessageLine, RunLine, StateLine, WarningLine
+from runtime.core.journal import EndedLine, HeldLine, MessageLine, RunLine, StateLine, WarningLine, lifted_line
 from runtime.core.limits import ARTEFACT_BYTES_MAX, MESSAGE_CHARS_MAX, MESSAGES_MAX
 from runtime.core.model import (
     CallIndex,
@@ -387,6 +387,8 @@ class Machine:
         del run.pauses[reason]
         if not run.pauses:
             self._unpause(next_state(run.state, "resume"), "raised", by=None, cap=None)
+        else:
+            run.write(lifted_line(run.now_ms, reason))
 
     def _unpause(self, state: RunState, reason: on.Resumption, *, by: str | None, cap: int | None) -> None:
         run = self.run

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 import msgspec
 
@@ -20,6 +21,7 @@ from runtime.core.journal import (
     StoppedLine,
     TimerLine,
     WarningLine,
+    is_lifted,
 )
 from runtime.core.meters import Spend
 from runtime.core.model import PauseReason, RunState, Scope, Thrown, raw_of
@@ -127,7 +129,9 @@ def _fold(found: Recovered, line: Line) -> None:
 
 def _fold_state(found: Recovered, line: StateLine) -> None:
     found.state = line.after
-    if line.after == "paused":
+    if is_lifted(line):
+        found.pauses.pop(cast(PauseReason, line.message), None)
+    elif line.after == "paused":
         found.pauses[pause_of(line)] = line.until_ms
         found.confirmed = found.confirmed or line.reason == "threshold"
     else:

@@ -31,6 +31,7 @@ from runtime.core.journal import (
     StoppedLine,
     TimerLine,
     WarningLine,
+    is_lifted,
 )
 from runtime.core.limits import DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX
 from runtime.core.model import OPEN_STATES, AgentState, CallIndex, Failure, Outcome, RunSpec, RunState, Usage
@@ -224,7 +225,9 @@ class View:
 
     def _change(self, line: StateLine) -> None:
         self.state = line.after
-        if line.after == "paused":
+        if is_lifted(line):
+            self._pauses.pop(line.message, None)
+        elif line.after == "paused":
             self._pauses[line.reason or "person"] = line
         else:
             self._pauses.clear()

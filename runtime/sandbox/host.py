@@ -4,6 +4,7 @@ A child is started per run and killed at its end; none is kept, since a start ta
 """
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,9 @@ COMMAND = "import sys; sys.path += sys.argv[1:3]; from runtime.sandbox.child imp
 ENVIRONMENT = {"TZ": "UTC0"}
 """All that a child is given: dates are in UTC, wherever it runs (W38)."""
 CODES: frozenset[str] = frozenset(get_args(FailureCode))
+
+
+_log = logging.getLogger(__name__)
 
 
 class Hardening(msgspec.Struct, frozen=True):
@@ -65,11 +69,17 @@ class ChildSandboxes:
         try:
             await _start_child(link, limits)
             frame = await link.receive(START_SECONDS_MAX)
-            self.hardening = _hardening(frame)
+            self._note(_hardening(frame))
         except BaseException:
             await link.close()
             raise
         return ChildSandbox(link, limits)
+
+    def _note(self, hardening: Hardening) -> None:
+        """What this system does not have is told once."""
+        if self.hardening is None and hardening.missing:
+            _log.warning("scripts run without %s, which this system does not have", ", ".join(hardening.missing))
+        self.hardening = hardening
 
 
 class ChildSandbox:

@@ -272,7 +272,8 @@ async def measure_agent(count: int) -> Figures:
         scenario = place / "scenario.yaml"
         scenario.write_text("pace: 0\nturns: [{reply: [{text: done}]}]\n")
         upstreams = [{"id": "main", "backend": "simulated", "scenario": str(scenario)}]
-        async with listening(place, "", upstreams=upstreams) as (serving, built):
+        many = {"settings": {"workflows": {"fan_out": AGENTS}}}
+        async with listening(place, "", upstreams=upstreams, policy=many) as (serving, built):
             runs = built.mounted.runs
             await _play(serving, runs, 16)
             began, used = time.perf_counter(), cpu_seconds(os.getpid())
@@ -285,7 +286,8 @@ async def _play(serving: Any, runs: Runs, agents: int) -> None:
     script = "export const meta = {name: 'bench', description: 'd'}\n" + FAN_OUT % agents
     url, headers = f"{serving.url}/ringfence/v1/runs", {"x-api-key": CREDENTIAL}
     async with serving.client.post(url, json={"script": script}, headers=headers) as response:
-        run = RunId((await response.json())["runId"])
+        started = await response.json()
+    run = RunId(started["runId"])
     runner = runs.driven[run]
     while not runner.left:
         changed = runner.changed

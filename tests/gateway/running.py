@@ -57,7 +57,7 @@ class Asked:
     def folder(self) -> Path:
         """Where the agent was told that it works."""
         told = self.body["system"][-1]["text"]
-        return Path(told.removeprefix("Your working directory is ").partition(". Files outside")[0])
+        return Path(told.removeprefix("Working directory: ").partition("\n")[0])
 
     @property
     def results(self) -> list[dict[str, Any]]:

@@ -273,3 +273,21 @@ async def test_w110_store_that_is_away_is_no_missing_workflow() -> None:
     async with driving(store=ForgetfulStore()) as site:
         await site.store.save_script("alice", "child", script("return 'found'"), replace=True, now_ms=0)
         assert await site.outcome("return await workflow('child')") == "found"
+
+
+async def test_w182_everybody_who_follows_is_shown_the_same_snapshot() -> None:
+    async with driving() as site:
+        run = await site.start(LOOK)
+        runner = site.runs.driven[run]
+        assert runner.snapshot() is runner.snapshot()
+        await gone(site, run)
+
+
+async def test_run_that_cannot_take_in_what_happened_fails_instead_of_coming_again() -> None:
+    async with driving() as site:
+        run = await site.start("await agent('wait'); return 1")
+        site.runs.driven[run].tell(on.TimerFired)  # type: ignore[arg-type]  # no event at all
+        await gone(site, run)
+        last = decode_line((await site.runs.ground.store.lines(run))[-1][1])
+        assert isinstance(last, EndedLine) and last.failure is not None
+        assert (last.state, last.failure.detail) == ("failed", "protocol")

@@ -7,6 +7,7 @@ from runtime.core.journal import encode_line
 from runtime.core.model import CallIndex, Scope
 from runtime.core.program import LogOp, PhaseOp, TimerOp, WorkflowOp
 from runtime.core.recovery import recover
+from runtime.core.view import View
 from tests.runtime.core.play import NOW, Play, agent, null, used, value
 
 
@@ -62,3 +63,15 @@ def test_journal_of_a_run_that_was_recovered_twice_is_read_like_any_other() -> N
         play.drains(agent(1))
     assert [encode_line(line) for line in play.lines].count(b"") == 0
     assert play.machine.run.calls[0].attempt == 3
+
+
+def test_pause_that_was_lifted_while_another_stood_is_not_back_after_a_crash() -> None:
+    play = Play().launched(agent(1))
+    play.tell(on.PauseAsked("quota", until_ms=NOW + 5))
+    play.tell(on.PauseAsked("person", by="alice"))
+    play.tell(on.Unblocked("quota"))
+    assert recover(play.lines).pauses == {"person": None}
+    view = View(play.machine.run.spec)
+    for line in play.lines:
+        view.feed(line)
+    assert [pause["reason"] for pause in view.record(play.now)["pauses"]] == ["person"]
