@@ -18,6 +18,7 @@ from aiohttp import web
 
 from gateway.app import Gateway, SystemClock, open_gateway, own_url
 from gateway.config import parse_config
+from tests.gateway.several import configured
 from tests.support.gateway import CREDENTIAL, OPERATOR, Serving, config_document
 from tests.support.upstream import Answer, Received, ScriptedUpstream, stream_answer, text_block, tool_block
 
@@ -186,8 +187,10 @@ async def running(directory: Path, say: Say, **sections: Any) -> AsyncGenerator[
         asked.append(Asked(received.json()))
         return reply(say(asked[-1]), asked[-1].body["model"])
 
-    async with ScriptedUpstream(respond) as model, listening(directory, model.base_url, **sections) as (serving, built):
-        yield Running(serving, built, model, asked)
+    async with ScriptedUpstream(respond) as model:
+        sections = {"upstreams": [configured("main", model.base_url)]} | sections
+        async with listening(directory, model.base_url, **sections) as (serving, built):
+            yield Running(serving, built, model, asked)
 
 
 @contextlib.asynccontextmanager
@@ -213,7 +216,7 @@ async def listening(directory: Path, upstream_url: str, **sections: Any) -> Asyn
 
 
 class Gates:
-    """Answers that wait until they are let go: `text(prompt)` gives one that does."""
+    """Answers that wait until they are let go."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()

@@ -99,6 +99,7 @@ ENDS = {
 
 
 async def test_run_is_started_waited_for_and_told_by_its_exit_code(tmp_path: Path) -> None:
+    record: dict[str, Any] = {}
     async with shell(tmp_path, echo) as at:
         for end, (body, code) in ENDS.items():
             plain = await at.run("runs", "start", at.write(body), "--yes", "--wait")
