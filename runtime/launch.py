@@ -10,6 +10,7 @@ import msgspec
 from runtime.check import Prepared
 from runtime.core.limits import ARGS_BYTES_MAX, DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, Limits
 from runtime.core.model import Effort, Owner, ResumeMode, RunId, RunSpec, json_of
+from runtime.core.sizes import Guideline
 
 Kind = Literal[
     "invalid_request",
@@ -59,6 +60,8 @@ class Settings:
     strict_options: bool = True
     pipeline_null: Literal["stop", "pass"] = "stop"
     keep_days: int = 30
+    guideline: Guideline | None = None
+    """How large workflows are meant to be, as authors are told (W191)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,7 @@ class Planner:
             forced_model=spec.forced_model,
             history=[each for row in rows if (each := _earlier_of(row)) is not None],
             typical={} if earlier is None else typical_of(earlier),
+            remaining_nanousd=await self._desk.runs.admission.left_nanousd(spec),
             rehearsal=rehearsal,
             approved_script=None if earlier is None else earlier.spec.script,
             warnings=spec.warnings,

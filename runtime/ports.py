@@ -325,6 +325,10 @@ class Admission(Protocol):
         """Have they let go since?"""
         ...
 
+    async def left_nanousd(self, spec: RunSpec) -> int | None:
+        """What the tightest of them leaves in money; None: none stands, or nobody can tell."""
+        ...
+
 
 class Prices(Protocol):
     """List prices."""

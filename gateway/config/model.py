@@ -16,6 +16,7 @@ PolicyMode = Literal["enforce", "shadow"]
 Engine = Literal["embedded", "opa"]
 RuleMode = Literal["enforce", "shadow", "off"]
 OnFailure = Literal["closed", "open"]
+SizeGuideline = Literal["small", "medium", "large", "unrestricted"]
 Confirm = Literal["warn", "pause"]
 RunApproval = Literal["policy", "ask", "never"]
 """A person approves a run where a policy says so, or every run, or none: then what policy wants approved is denied."""
@@ -281,6 +282,8 @@ class Runs:
     """At which a run that names no cap of its own is paused; it may name a lower one."""
     confirm_agents: int = 25
     confirm_tokens: int = 1_500_000
+    size_guideline: SizeGuideline | None = None
+    """What takes the place of `confirm_agents` where a run is called large, and what authors of scripts are told."""
     confirm: Confirm = "warn"
     """What becomes of a run that passes one of these."""
     approval: RunApproval = "policy"

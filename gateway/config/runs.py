@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import get_args
 
-from gateway.config.model import Confirm, PipelineNull, RunApproval, Runs
+from gateway.config.model import Confirm, PipelineNull, RunApproval, Runs, SizeGuideline
 from gateway.config.values import Table, absolute_path, read_usd
 from gateway.config.webhook import read_webhook
 
@@ -35,6 +35,7 @@ def read_runs(table: Table | None) -> Runs:
         max_cost_nanousd=None if cap is None else read_usd(cap),
         confirm_agents=table.integer("confirm_agents", default.confirm_agents, low=1, high=AGENTS_MAX),
         confirm_tokens=table.integer("confirm_tokens", default.confirm_tokens, low=1, high=TOKENS_MAX),
+        size_guideline=_read_guideline(table),
         confirm=table.choice("confirm", get_args(Confirm), default.confirm),
         approval=table.choice("approval", get_args(RunApproval), default.approval),
         auto_resume=table.flag("auto_resume", default.auto_resume),
@@ -52,6 +53,13 @@ def read_runs(table: Table | None) -> Runs:
     )
     table.done()
     return runs
+
+
+def _read_guideline(table: Table) -> SizeGuideline | None:
+    """Only what was chosen counts: left out, `confirm_agents` says what is large."""
+    if table.find("size_guideline") is None:
+        return None
+    return table.choice("size_guideline", get_args(SizeGuideline), "medium")
 
 
 def _read_workspaces(table: Table) -> tuple[Path, ...]:

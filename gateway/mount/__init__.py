@@ -32,6 +32,7 @@ from runtime.agents.judging import SchemaJudge
 from runtime.attempts import Attempts, Places
 from runtime.core.governor import Governor
 from runtime.core.limits import KIB, MIB, Limits
+from runtime.core.sizes import warn_past
 from runtime.desk import Desk
 from runtime.draft.drafting import Drafter
 from runtime.draft.drafting import Means as DraftMeans
@@ -178,7 +179,7 @@ def build_settings(config: RunsConfig, models: Mapping[str, str]) -> Settings:
             concurrency=config.concurrency,
             agents=config.agents_max,
             lifetime_seconds=config.lifetime_seconds,
-            warn_agents=config.confirm_agents,
+            warn_agents=warn_past(config.size_guideline, config.confirm_agents),
             warn_tokens=config.confirm_tokens,
             stagger_ms=config.stagger_ms,
             admission_reserve=config.admission_reserve,
@@ -200,6 +201,7 @@ def build_settings(config: RunsConfig, models: Mapping[str, str]) -> Settings:
         strict_options=config.strict_options,
         pipeline_null=config.pipeline_null,
         keep_days=config.keep_days,
+        guideline=config.size_guideline,
     )
 
 

@@ -102,6 +102,12 @@ class GateAdmission:
         """Have they let go since?"""
         return await self.limits.has_room(principal_of(spec.owner), spec.session, spec.id, since=cast("Left", since))
 
+    async def left_nanousd(self, spec: RunSpec) -> int | None:
+        """What the tightest of the owner's limits leaves in money."""
+        return min(
+            (left for series, (left, _) in (await self.room(spec)).items() if series.meter == "cost"), default=None
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PriceTags:

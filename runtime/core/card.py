@@ -23,7 +23,7 @@ from runtime.core.preview import (
     price_by_history,
     price_by_list,
 )
-from runtime.core.sizes import Guideline, large_warning
+from runtime.core.sizes import large_warning
 
 UNSEEN = "\ufffd"
 """What the static check says of a value that only a run can tell."""
@@ -107,7 +107,6 @@ class Launch:
     rehearsal: Rehearsal | None = None
     approved_script: str | None = None
     """What somebody said yes to under this name before."""
-    guideline: Guideline | None = None
     warnings: Sequence[str] = ()
 
 
@@ -275,7 +274,7 @@ def _warnings(launch: Launch, agents: AgentRange, price: PriceRange) -> list[str
         found.append(f"unbounded: no bound of its agents is visible{f' at {places}' if places else ''}; {agents.text}")
     if rehearsal is not None and rehearsal.ended != "returned":
         found.append(f"dry_run_{rehearsal.ended}: {rehearsal.message}")
-    large = large_warning(agents.low, price.tokens_low, launch.limits, guideline=launch.guideline)
+    large = large_warning(agents.low, price.tokens_low, launch.limits)
     if large is not None:
         found.append(f"large_workflow: {large}")
     if remaining is not None and price.high_nanousd is not None and price.high_nanousd > remaining:

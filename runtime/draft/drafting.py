@@ -19,6 +19,7 @@ from runtime.check import prepare
 from runtime.core.calls import agent_id_of
 from runtime.core.card import Card
 from runtime.core.model import CallIndex, CallOptions, Owner, RunId, RunSpec
+from runtime.core.sizes import GUIDELINE_DEFAULT, advise
 from runtime.draft.author import Author
 from runtime.draft.guide import CUT_OFF, NO_AGENT, ended_badly, load_guide, opening, sent_back
 from runtime.draft.reading import NoScript, find_script
@@ -140,7 +141,7 @@ class Drafter:
         )
 
     async def _write(self, author: Author, asked: DraftAsked) -> dict[str, Any]:
-        author.tell(opening(asked.task, asked.workspace))
+        author.tell(opening(asked.task, asked.workspace, advise(self._means.settings.guideline or GUIDELINE_DEFAULT)))
         tries, script = 0, None
         while True:
             answer = await author.answer()

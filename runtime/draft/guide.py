@@ -40,10 +40,10 @@ def load_guide() -> str:
     return (Path(__file__).parent / "guide.md").read_text(encoding="utf-8")
 
 
-def opening(task: str, folder: str | None) -> str:
-    """The first thing that the author is told."""
+def opening(task: str, folder: str | None, size: str) -> str:
+    """The first thing that the author is told. `size`: how large the workflow is meant to be (W191)."""
     where = WITHOUT_FOLDER if folder is None else WITH_FOLDER.format(folder=folder)
-    return f"Write a workflow script for this task.\n\n<task>\n{task}\n</task>\n\n{where}"
+    return f"Write a workflow script for this task.\n\n<task>\n{task}\n</task>\n\n{where}\n\n{size}"
 
 
 def ended_badly(ending: str, why: str) -> str:

@@ -134,6 +134,9 @@ class Doorkeeper:
     async def has_room(self, spec: RunSpec, since: object) -> bool:
         return isinstance(since, int) and self.left > since
 
+    async def left_nanousd(self, spec: RunSpec) -> int | None:
+        return self.left
+
 
 @dataclass
 class Ear:

@@ -47,6 +47,9 @@ class Yes:
     async def has_room(self, spec: RunSpec, since: object) -> bool:
         return True
 
+    async def left_nanousd(self, spec: RunSpec) -> int | None:
+        return None
+
 
 class Quiet:
     """Implements `ports.Listener`: nobody listens."""

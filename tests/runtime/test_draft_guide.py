@@ -60,9 +60,10 @@ def test_limits_of_the_guide_are_those_of_a_run() -> None:
 
 
 def test_opening_has_the_task_and_where_agents_work() -> None:
-    told = opening("Audit the {routes}.", "/srv/app")
+    told = opening("Audit the {routes}.", "/srv/app", "Keep it small.")
     assert "<task>\nAudit the {routes}.\n</task>" in told and "in the folder /srv/app with" in told
-    assert "No folder was named" in opening("Audit.", None)
+    assert "No folder was named" in opening("Audit.", None, "")
+    assert told.endswith("Keep it small.")
 
 
 @pytest.mark.parametrize("ending", ["threw", "stalled", "calls", "seconds", "sandbox"])

@@ -54,6 +54,12 @@ async def test_w143_price_of_what_never_ran_is_a_guess_and_of_what_ran_its_histo
         assert after.price.high_nanousd == 3 * (USAGE.cost_nanousd or 0)
 
 
+async def test_w143_card_tells_what_the_owners_limits_leave() -> None:
+    async with driving() as site:
+        site.admission.left = 7_000
+        assert (await site.planner.card(launch("return 1"))).remaining_nanousd == 7_000
+
+
 async def test_w142_card_shows_what_was_changed_since_it_ran_last() -> None:
     async with driving() as site:
         await done(site, "return await agent('look')")

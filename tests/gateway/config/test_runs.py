@@ -35,6 +35,13 @@ def test_w127_nothing_goes_on_by_itself_and_w145_large_runs_are_warned_of_unless
     assert (said.auto_resume, said.confirm, said.confirm_agents, said.confirm_tokens) == (True, "pause", 5, 1_000)
 
 
+@pytest.mark.parametrize("guideline", ["small", "medium", "large", "unrestricted"])
+def test_w191_size_guideline_is_one_of_four_or_not_chosen(guideline: str) -> None:
+    assert read(f"{{size_guideline: {guideline}}}")[0].size_guideline == guideline
+    assert read("{}")[0].size_guideline is None
+    assert "size_guideline is 'huge'" in read("{size_guideline: huge}")[1][0]
+
+
 @pytest.mark.parametrize("approval", ["policy", "ask", "never"])
 def test_w141_who_approves_runs_can_be_said(approval: str) -> None:
     assert Runs().approval == "policy" and read(f"{{approval: {approval}}}")[0].approval == approval

@@ -84,3 +84,8 @@ async def test_w127_gateway_that_leaves_hands_its_runs_over_to_the_next(tmp_path
         record = await gateway.in_state(run, "paused")
         assert [pause["reason"] for pause in record["pauses"]] == ["host_restart"]
         await gateway.order(run, "stop")
+
+
+def test_w192_chosen_guideline_says_what_is_large_and_pauses_go_by_their_own_number() -> None:
+    settings = build_settings(RunsConfig(size_guideline="small", confirm="pause"), NAMES)
+    assert (settings.limits.warn_agents, settings.confirm_agents, settings.guideline) == (4, 25, "small")

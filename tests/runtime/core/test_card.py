@@ -148,14 +148,6 @@ def test_w145_card_warns_of_a_large_workflow_before_it_runs() -> None:
     assert "large_workflow" not in codes(card_of(META + "await agent('a')"))
 
 
-def test_w191_chosen_guideline_takes_the_place_of_the_limit() -> None:
-    launched = {"rehearsal": rehearsal(calls=4), "guideline": "large"}
-    assert "large_workflow" not in codes(card_of(META + "await agent('a')", **launched))
-    assert "large_workflow" in codes(
-        card_of(META + "await agent('a')", rehearsal=rehearsal(calls=5), guideline="small")
-    )
-
-
 def test_w143_card_is_plain_json() -> None:
     told = msgspec.json.decode(msgspec.json.encode(card_of(AUDIT, rehearsal=rehearsal())))
     assert told["profile"]["agent_calls"] == 3

@@ -3,7 +3,7 @@
 import pytest
 
 from runtime.core.limits import Limits
-from runtime.core.sizes import GUIDELINES, Guideline, advise, large_warning
+from runtime.core.sizes import GUIDELINES, Guideline, advise, large_warning, warn_past
 
 
 def test_w191_guidelines_have_their_bounds_and_are_told() -> None:
@@ -26,4 +26,5 @@ def test_w191_guidelines_have_their_bounds_and_are_told() -> None:
 def test_w192_large_is_past_the_limit_or_the_guideline(
     agents: int, tokens: int, guideline: Guideline | None, is_large: bool
 ) -> None:
-    assert (large_warning(agents, tokens, Limits(), guideline=guideline) is not None) == is_large
+    limits = Limits(warn_agents=warn_past(guideline, Limits().warn_agents))
+    assert (large_warning(agents, tokens, limits) is not None) == is_large
