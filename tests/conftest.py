@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import signal
 import sys
 from typing import Any
 
@@ -12,6 +13,10 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("fast", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("deep", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("RINGFENCE_FUZZ", "fast"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Begun in the background of a shell: commands that tests interrupt would inherit that nobody can.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class OffLoopback(RuntimeError):
