@@ -23,7 +23,7 @@ from runtime.core import happenings as on
 from runtime.core.governor import Governor
 from runtime.core.journal import Line, StateLine
 from runtime.core.limits import Limits
-from runtime.core.model import Finished, Owner, RunId, RunSpec, Thrown, Tokens, Usage
+from runtime.core.model import OPEN_STATES, Finished, Owner, RunId, RunSpec, Thrown, Tokens, Usage
 from runtime.core.program import Delivery, Drained, Program
 from runtime.launch import Launch, RunError, Settings, build_spec
 from runtime.library import Library
@@ -190,8 +190,14 @@ async def runner_of(runs: Runs, order: Order) -> Runner | None:
         await store.save_script(OWNER.user, "child", CHILD, replace=True, now_ms=0)
         await runs.begin(spec_of(order.shape), ask=None, idempotency="start")
         return runs.driven.get(RUN)
-    await runs.take_over()
-    return runs.driven.get(RUN)
+    while row is not None and row.state in OPEN_STATES:
+        await runs.take_over()
+        if RUN in runs.driven:
+            return runs.driven[RUN]
+        # A script's process that was just being made when its parent was killed may hold the file a moment longer.
+        await pass_seconds(0.1)
+        row = await store.find(RUN)
+    return None
 
 
 async def person(runs: Runs, runner: Runner, lines: Sequence[Line]) -> None:

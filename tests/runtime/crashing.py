@@ -154,7 +154,7 @@ class Story:
         assert [line.seq for line in self.settlements] == list(range(len(self.settlements)))
         assert [event.seq for event in self.events] == list(range(1, len(self.events) + 1))
         kinds = Counter(event.type for event in self.events)
-        assert kinds["workflow_run.created"] == kinds["workflow_run.status_ended"] == 1
+        assert (kinds["workflow_run.created"], kinds["workflow_run.status_ended"]) == (1, 1), self.events
         assert self.events[0].type == "workflow_run.created"
         assert self.events[-1].type == "workflow_run.status_ended"
         assert (self.row.state, sum(isinstance(line, EndedLine) for line in self.lines)) == (self.ended.state, 1)
