@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -221,12 +222,19 @@ async def _serve(config: Config, config_path: Path, reread: Reread) -> None:
                 await runner.setup()
                 await web.TCPSite(runner, listen.host, listen.port).start()
             gateway.mounted.reached_at(own_url(api))
+            _spare_the_collector()
             print(_ready_line(gateway, config_path, api, metrics), flush=True)
             await stop.wait()
         finally:
             await gateway.mounted.leave()
             await api.cleanup()
             await metrics.cleanup()
+
+
+def _spare_the_collector() -> None:
+    """Take what stays for good out of the garbage collector's sight: walking it holds up every request, for 0.1 s."""
+    gc.collect()
+    gc.freeze()
 
 
 def own_url(api: web.AppRunner) -> str:

@@ -1,7 +1,7 @@
 """The embedded Rego engine: queries in, decisions out, in process. Whatever goes wrong is a denial.
 
 Not the rules (`policies/`), and not the load-time gate (`loadcheck.py`), which must have passed: the evaluator finds
-some faults only when a rule runs. It is bound to the thread that made it: build and use it on the event loop's
+some faults only when a rule runs. It is bound to the thread that made it: build, use and close it on the event loop's
 thread.
 
 An evaluation costs some hundred microseconds, so decisions are remembered (`memo.py`) by the parts of a query that
@@ -44,6 +44,14 @@ class EmbeddedEngine:
     def revision(self) -> str:
         """Twelve hex digits of all modules and data: changes when any decision could."""
         return self._revision
+
+    def close(self) -> None:
+        """Let go of the evaluators, on the thread that made them: dropped on another one, they are never freed.
+
+        Whoever still asks is denied.
+        """
+        self._engines.clear()
+        self._keys.clear()
 
     async def decide(self, query: Query) -> Decision:
         """The decision for `query`. Never raises."""

@@ -106,8 +106,13 @@ class LivePolicies:
         self._refused = True
         problems = await asyncio.to_thread(check_bundle, fetched.bundle, over)
         checked = checked_set(self._source.place, fetched.bundle, over, problems, fetched.version)
-        self._engine = await self._serve(checked)
+        replaced, self._engine = self._engine, await self._serve(checked)
         self._over, self._refused = over, False
+        _close(replaced)
+
+    def close(self) -> None:
+        """Nobody is to decide any more; whoever still asks is denied."""
+        _close(self._engine)
 
 
 @asynccontextmanager
@@ -146,11 +151,17 @@ async def open_engine(
             if polling is not None:
                 polling.cancel()
             await tasks.close(CLOSE_SECONDS)
+            live.close()
 
 
 def laid_over(policy: Policy) -> dict[str, Any]:
     """What the configuration lays over the defaults of the policies."""
     return {**policy.overrides, "mode": policy.mode}
+
+
+def _close(engine: PolicyEngine | None) -> None:
+    if isinstance(engine, EmbeddedEngine):
+        engine.close()
 
 
 async def _embedded(wanted: PolicySet) -> PolicyEngine:

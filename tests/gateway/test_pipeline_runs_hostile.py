@@ -1,13 +1,15 @@
 """Every hostile script ends in its defined way in the whole gateway, while another run goes on and /healthz answers.
 
 How long the gateway takes is told by the time that its own thread worked: other processes of the machine, the hostile
-script among them, have no part in that.
+script among them, have no part in that, nor has the garbage collector with what other tests left in this process.
 """
 
 import asyncio
+import gc
 import itertools
 import json
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +101,17 @@ async def check_end(gateway: Running, name: str) -> None:
         assert record["state"] == "completed" and await gateway.result(run) == ends["returned"], (name, record)
 
 
+@pytest.fixture
+def spared_collector() -> Generator[None]:
+    """As `ringfence serve` does it: what was there before is not walked."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.waits
+@pytest.mark.usefixtures("spared_collector")
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_w103_hostile_scripts_end_as_they_should_while_the_gateway_serves(tmp_path: Path, family: str) -> None:
     steady, over = Steady(), asyncio.Event()

@@ -36,6 +36,14 @@ async def test_refused_request_names_rule_and_way_out() -> None:
     assert decision.message == 'models/allowlist: model "gpt-5" is not allowed for you; use one of: claude-*'
 
 
+async def test_closed_engine_denies_also_what_it_remembered() -> None:
+    engine = build_engine()
+    before = (await engine.decide(infer())).allow
+    engine.close()
+    after = await engine.decide(infer())
+    assert before and not after.allow and after.reasons[0].rule == "engine/failed"
+
+
 async def test_rule_that_fails_denies() -> None:
     engine = build_engine(extra=probe("violations contains x if x := 1 / (input.time.hour - input.time.hour)\n"))
     decision = await engine.decide(infer())

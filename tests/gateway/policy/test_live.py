@@ -52,6 +52,12 @@ async def test_changed_policies_decide_after_a_reload_and_not_before(policies: P
         assert before != reloaded == engine.revision
 
 
+async def test_engine_that_was_left_decides_nothing_any_more(policies: Path) -> None:
+    async with open_engine(Policy(path=policies), FakeClock()) as engine:
+        before = (await engine.decide(ODD)).allow
+    assert (before, (await engine.decide(ODD)).allow) == (True, False)
+
+
 async def test_bad_policies_are_refused_and_the_old_ones_stay(policies: Path) -> None:
     async with open_engine(Policy(path=policies, settings=DENY_ODD), FakeClock()) as engine:
         before = engine.revision
