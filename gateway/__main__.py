@@ -15,7 +15,14 @@ from gateway.commands.environment import CREDENTIAL_VARIABLE, MODES, SHELLS, Wan
 from gateway.commands.explain import QUESTIONS, REPEATED, explain_limits
 from gateway.commands.live import show_limits
 from gateway.commands.managed_settings import print_managed_settings
-from gateway.commands.output import EXIT_CODES, EXIT_DONE, EXIT_FAILED, EXIT_USAGE, CommandFailed
+from gateway.commands.output import (
+    EXIT_CODES,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    CommandFailed,
+    tolerate_narrow_encodings,
+)
 from gateway.commands.policy_kit.arguments import add_policy_kit
 from gateway.commands.run_arguments import add_run_commands
 from gateway.commands.upstreams import show_upstreams
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. What is wrong is one message on stderr, never a traceback unless it is a bug."""
+    tolerate_narrow_encodings()
     parsed = build_parser().parse_args(arguments)
     try:
         exit_code = parsed.run(parsed)

@@ -67,6 +67,8 @@ class RequestContext:
     """What is decided: what passes through, what a client's hook tells, what another harness or our runtime asks."""
 
     principal: Principal | None = None
+    bearer_run: str | None = None
+    """The run of our own whose secret was shown: its runtime leaves no request that it still wants the answer of."""
     asked: Asked = IN_BODY
     body: bytes = b""
     """Starts as what the client sent; admission edits it. Always in the client's dialect."""

@@ -45,6 +45,8 @@ OWN_HEADER_PREFIX = "x-ringfence-"
 
 REQUEST_ID_HEADER = "request-id"
 DECISION_HEADER = "x-ringfence-decision"
+REASON_HEADER = "x-ringfence-reason"
+"""On what the gateway itself says in place of an upstream's answer: why, as a member of `errors.Reason`."""
 SHOULD_RETRY_HEADER = "x-should-retry"
 BRIDGED_HEADER = "x-ringfence-bridged"
 """`feature=action, ...`: what was dropped or changed because the upstream lacks it."""

@@ -224,7 +224,7 @@ class ControlBoard:
                 return await self.require_free(ctx)
         self._join(ctx, flight)
         if flight.standing is not None:
-            await flight.clear(self._hold_wait_seconds)
+            await flight.clear(self._patience_seconds(ctx))
 
     def require_unstopped(self, ctx: RequestContext) -> None:
         """Raises `Refused(STOPPED)`. Of a request that goes on without its client: from now on a stop ends it too."""
@@ -240,7 +240,7 @@ class ControlBoard:
         """As `require_free`, once more before the request is sent: much may have been said while it waited."""
         flight = self._flights.get(ctx.id)
         if flight is not None and flight.standing is not None:
-            await flight.clear(self._hold_wait_seconds)
+            await flight.clear(self._patience_seconds(ctx))
 
     def is_held(self, ctx: RequestContext) -> bool:
         """May nothing be passed on now?"""
@@ -279,6 +279,10 @@ class ControlBoard:
             del there[id]
             if not there:
                 del self._by_target[target]
+
+    def _patience_seconds(self, ctx: RequestContext) -> float:
+        """How long an unsent request waits. Agents of runs come again by themselves, and take silence for a fault."""
+        return self._hold_wait_seconds if ctx.bearer_run is None else 0.0
 
     def _join(self, ctx: RequestContext, flight: Flight) -> None:
         """From now on the controls of its targets are felt by the request."""

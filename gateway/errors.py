@@ -40,7 +40,7 @@ class Reason(StrEnum):
     SESSION_TAKEN = "session_taken"
     """The session id was first used by another credential."""
     STOPPED = "stopped"
-    """A named person stopped the agent, its session, user or team, or everything."""
+    """A named person stopped the agent, its session, user or team, or everything; or its run ended the request."""
     HELD = "held"
     """As stopped, but only for a while: the same request is welcome again."""
 

@@ -6,7 +6,9 @@ Knows the adapters by name. What a request goes through is `assembly.py`; server
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
+from typing import Any
 
 import aiohttp
 import yaml
@@ -36,6 +38,8 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.webhook import Webhook
 from gateway.upstreams import build_session, build_upstream
 
+_Loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+"""Of YAML that we wrote: a start waits for it, and the one in Python takes seven times as long."""
 AGENTS_REMEMBERED_MS = 7 * 24 * 3600 * 1000
 """Agents seen within this time are put back into the tree at start, with their meters."""
 
@@ -129,9 +133,10 @@ def open_audit(config: Config) -> AuditLog:
         raise GatewayError(Reason.STORE_UNAVAILABLE, problem) from None
 
 
+@cache
 def load_capabilities() -> Capabilities:
     """The packaged capability table."""
-    return parse_capabilities(yaml.safe_load(_packaged("capabilities.yaml")))
+    return parse_capabilities(_packaged("capabilities.yaml"))
 
 
 def build_targets(config: Config, session: aiohttp.ClientSession) -> dict[str, Target]:
@@ -155,13 +160,14 @@ def build_targets(config: Config, session: aiohttp.ClientSession) -> dict[str, T
     return {each.id: target(each) for each in config.upstreams}
 
 
-def _packaged(name: str) -> str:
-    return resources.files("gateway").joinpath(name).read_text()
+@cache
+def _packaged(name: str) -> dict[str, Any]:
+    return yaml.load(resources.files("gateway").joinpath(name).read_text(), Loader=_Loader)
 
 
 def load_prices(config: Config) -> PriceTable:
     """The packaged prices with the configured file laid over them. Raises what `parse_prices` raises."""
-    document = yaml.safe_load(_packaged("prices.yaml"))
+    document = _packaged("prices.yaml")
     if config.prices.path is not None:
         document = merge_prices(document, yaml.safe_load(config.prices.path.read_text()))
     return parse_prices(document)

@@ -192,4 +192,13 @@ def note_failure(ctx: RequestContext, error: BaseException) -> None:
     elif isinstance(error, Exception):
         ctx.reason = ctx.reason or Reason.INTERNAL
     else:
-        ctx.reason = Reason.CLIENT_GONE
+        end = gone(ctx)
+        ctx.reason, ctx.message = end.reason, end.message
+
+
+def gone(ctx: RequestContext) -> GatewayError:
+    """How a request ends whose client did not wait for its answer. Of a run's agent that is no accident."""
+    if ctx.bearer_run is None:
+        return GatewayError(Reason.CLIENT_GONE, "the client left before it was answered in full")
+    why = "its agent was stopped or restarted, or reached a limit of its call; the journal of the run says which"
+    return GatewayError(Reason.STOPPED, f"run {ctx.bearer_run} ended this request: {why}")

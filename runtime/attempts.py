@@ -188,12 +188,15 @@ class AgentWatch:
 
     async def before_request(self) -> Sequence[str]:
         """Wait while the run is frozen, then for a place at the upstream, and until the run is surely driven here."""
-        self._leave()
-        await self._crew.thawed.wait()
-        await self._crew.ground.places.enter(self._upstream)
-        self._has_place = True
-        await self._crew.confirm()
-        return self._crew.heard(self._task.index)
+        crew, is_free = self._crew, False
+        while not is_free:
+            self._leave()
+            await crew.thawed.wait()
+            await crew.ground.places.enter(self._upstream)
+            self._has_place = True
+            await crew.confirm()
+            is_free = crew.thawed.is_set()  # it may have been frozen while this waited
+        return crew.heard(self._task.index)
 
     def began(self) -> None:
         """The first byte is there."""
@@ -215,7 +218,7 @@ class AgentWatch:
         self._crew.tell(on.Noticed(code, message))
 
     async def limited(self, limit: Limited) -> None:
-        """The run waits with the agent, or, in a burst, only its requests do."""
+        """The run waits with the agent; in a burst, or while a person holds the agent, only its requests do."""
         self._leave()
         crew = self._crew
         if limit.kind == "throttled":
@@ -224,7 +227,7 @@ class AgentWatch:
                 crew.ground.listener.governed(self._upstream, allowed)
                 text = f"{self._upstream} refuses requests for now: {allowed} at once from here on"
                 crew.tell(on.Noticed("concurrency_changed", text))
-        else:
+        elif limit.kind != "held":
             crew.thawed.clear()
             if limit.kind == "budget":
                 crew.room = await crew.ground.admission.room(crew.spec)

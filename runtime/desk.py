@@ -46,6 +46,8 @@ class Desk:
         self._settings = settings
         self._starting = asyncio.Lock()
         """Held from the count of open runs until one more is there."""
+        self._resuming: dict[RunId, str] = {}
+        """Whose each of them is."""
 
     async def start(self, launch: Launch, *, idempotency: str | None) -> Answer:
         """W03: the run is launched, or waits for an approval."""
@@ -84,16 +86,16 @@ class Desk:
         if launch.resume_from is not None:
             recorded = await self._resumable(launch.owner.user, launch.resume_from)
             launch = with_recorded(launch, recorded)
-        found = await self._find(launch)
-        prepared = await asyncio.to_thread(prepare, found.source)
-        if prepared.error is None and launch.script_sha256 not in (None, prepared.sha256):
-            text = f"the script is not the one that was shown: it is {prepared.sha256[:12]} now"
-            raise RunError("conflict", text, sha256=prepared.sha256)
         if launch.workspace is not None:
             try:
                 launch = replace(launch, workspace=self.runs.workspaces.check(launch.workspace))
             except WorkspaceRefused as error:
                 raise RunError("invalid_request", str(error)) from None
+        found = await self._find(launch)
+        prepared = await asyncio.to_thread(prepare, found.source)
+        if prepared.error is None and launch.script_sha256 not in (None, prepared.sha256):
+            text = f"the script is not the one that was shown: it is {prepared.sha256[:12]} now"
+            raise RunError("conflict", text, sha256=prepared.sha256)
         now_ms = self.runs.ground.clock.unix_ms()
         spec = build_spec(launch, prepared, self._settings, now_ms=now_ms, script_path=found.path)
         return Ready(spec=spec, prepared=prepared, recorded=recorded)
@@ -119,7 +121,16 @@ class Desk:
             )
             raise RunError("denied", text)
         order = RunOrder(verb=verb, by=viewer.user, why=why, cap_nanousd=cap_nanousd)
-        return await self.mailbox.ask(row.id, order)
+        return await (self._resume(row, order) if verb == "resume" else self.mailbox.ask(row.id, order))
+
+    async def _resume(self, row: RunRow, order: RunOrder) -> Answer:
+        """It is counted among those at work from here on, however many are resumed together."""
+        self._require_hands(row.owner.user, besides=row.id)
+        self._resuming[row.id] = row.owner.user
+        try:
+            return await self.mailbox.ask(row.id, order)
+        finally:
+            self._resuming.pop(row.id, None)
 
     async def approve(self, viewer: Viewer, run: str, *, always: bool, sha256: str | None) -> Answer:
         """A person's yes; `always` also to every later run of this script, under this name, in this project (W142)."""
@@ -189,9 +200,14 @@ class Desk:
         if open_runs >= self._settings.open_per_session:
             text = f"session {spec.session} has {open_runs} open runs, as many as it may; stop one, or let one end"
             raise RunError("max_workflow_runs", text)
-        driven = [runner for runner in self.runs.driven.values() if runner.spec.owner.user == spec.owner.user]
-        if len(driven) >= DRIVEN_PER_USER_MAX:
-            text = f"{spec.owner.user} has {len(driven)} runs at work here, as many as may be; stop one, or let one end"
+        self._require_hands(spec.owner.user)
+
+    def _require_hands(self, user: str, *, besides: str | None = None) -> None:
+        """Reach: runs of the same user that another process drives are not counted."""
+        driven = {run for run, runner in self.runs.driven.items() if runner.spec.owner.user == user}
+        driven |= {run for run, owner in self._resuming.items() if owner == user}
+        if len(driven - {besides}) >= DRIVEN_PER_USER_MAX:
+            text = f"{user} has {len(driven)} runs at work here, as many as may be; stop one, or let one end"
             raise RunError("max_workflow_runs", text)
 
     async def _admitted(self, spec: RunSpec, launch: Launch) -> tuple[RunSpec, str | None]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from runtime.check import Prepared
+from runtime.core.display import visible
 from runtime.core.limits import ARGS_BYTES_MAX, DESCRIPTION_CHARS_MAX, NAME_CHARS_MAX, Limits
 from runtime.core.model import Effort, Owner, ResumeMode, RunId, RunSpec, json_of
 from runtime.core.sizes import Guideline
@@ -129,7 +130,7 @@ def build_spec(
         id=id,
         owner=launch.owner,
         session=launch.session or f"run-{id}",
-        name=str(meta["name"])[:NAME_CHARS_MAX],
+        name=visible(str(meta["name"]))[:NAME_CHARS_MAX],
         description=str(meta["description"])[:DESCRIPTION_CHARS_MAX],
         script=prepared.source,
         body=prepared.body,

@@ -4,16 +4,19 @@ A path names a file below the workspace, after links are resolved, or the script
 """
 
 import asyncio
+import contextlib
+import errno
 import os
 import re
-import stat
 from pathlib import Path
 
 from runtime.check import prepare
 from runtime.core.journal import RunLine, decode_line
 from runtime.core.limits import SCRIPT_BYTES_MAX
-from runtime.core.model import Owner, RunId
+from runtime.core.model import RUN_ID, Owner, RunId
 from runtime.ports import Found, RunStore, ScriptMissing
+from runtime.tools.beneath import Folder
+from runtime.tools.refusal import Refused
 
 FOLDER = Path(".claude") / "workflows"
 SUFFIXES = (".js", ".mjs")
@@ -47,7 +50,7 @@ class Library:
         return Found(saved, None)
 
     async def _of_run(self, owner: Owner, run: RunId) -> Found:
-        row = await self._store.find(run)
+        row = await self._store.find(run) if RUN_ID.fullmatch(run) else None
         if row is None or row.owner.user != owner.user:
             raise ScriptMissing(f"there is no run {run[:64]} whose script you may use")
         ((_, first),) = await self._store.lines(run, most=1)
@@ -62,14 +65,16 @@ def read_below(workspace: str | None, path: str) -> Found:
         raise ScriptMissing("a script path needs a workspace to be found in; give one, or the script itself")
     if "\0" in path or path.startswith(("\\\\", "//")):
         raise ScriptMissing(f"{path[:200]!r} is no path in the workspace")
-    top = Path(workspace).resolve()
+    top = os.path.realpath(workspace)
     try:
-        real = (top / path).resolve(strict=True)
-    except (OSError, RuntimeError) as error:
-        raise ScriptMissing(f"{path[:200]} cannot be read in {top} ({_plain(error)})") from None
-    if not real.is_relative_to(top):
-        raise ScriptMissing(f"{path[:200]} leads out of the workspace")
-    return Found(_read(real), str(real))
+        with contextlib.closing(Folder(top)) as folder, folder.locate(path) as spot:
+            if spot.status is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            return Found(_read(folder.open_file(spot), path), os.path.join(top, *spot.parts))
+    except Refused as error:
+        raise ScriptMissing(f"{path[:200]} is not read: {error}") from None
+    except OSError as error:
+        raise ScriptMissing(f"{path[:200]} cannot be read in {top} ({error.strerror or 'unreadable'})") from None
 
 
 def find_named(workspace: Path, name: str) -> Found | None:
@@ -92,22 +97,10 @@ def find_named(workspace: Path, name: str) -> Found | None:
     return None
 
 
-def _read(real: Path) -> str:
-    """Exactly this file: no link in its place, no device, no pipe."""
-    try:
-        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise ScriptMissing(f"{real} cannot be read ({_plain(error)})") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ScriptMissing(f"{real} is no file")
+def _read(descriptor: int, path: str) -> str:
     with os.fdopen(descriptor, "rb") as file:
         content = file.read(SCRIPT_BYTES_MAX + 1)
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise ScriptMissing(f"{real} is not UTF-8") from None
-
-
-def _plain(error: Exception) -> str:
-    return error.strerror or "unreadable" if isinstance(error, OSError) else "too many links"
+        raise ScriptMissing(f"{path[:200]} is not UTF-8") from None

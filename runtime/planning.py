@@ -14,15 +14,18 @@ from runtime.core.preview import Earlier
 from runtime.core.program import program_of
 from runtime.core.recorded import Recorded
 from runtime.core.replay import NothingToResume
-from runtime.desk import Desk, Ready
+from runtime.desk import Desk, Ready, with_recorded
 from runtime.launch import Launch, RunError, Settings
 from runtime.ports import Prices, Scripts
+from runtime.readings import Viewer
 from runtime.rehearsal import Plan, Stage, dry_run, plan_resume
 
 REHEARSALS_AT_ONCE = 4
 """Over everybody who asks: each one is a process that may compute for seconds."""
 HISTORY = 20
 """Earlier runs of a name that prices are told by."""
+ROWS_PER_EARLIER = 5
+"""Resumes, which pay a part only, tell nothing: so many runs are looked at for each that does."""
 
 
 class Planner:
@@ -53,6 +56,9 @@ class Planner:
             limits=spec.limits,
             session_model=spec.model,
             forced_model=spec.forced_model,
+            models=spec.models,
+            workspace=spec.workspace,
+            cap_nanousd=spec.max_cost_nanousd,
             history=[each for row in rows if (each := _earlier_of(row)) is not None],
             typical={} if earlier is None else typical_of(earlier),
             remaining_nanousd=await self._desk.runs.admission.left_nanousd(spec),
@@ -61,6 +67,12 @@ class Planner:
             warnings=spec.warnings,
         )
         return build_card(facts, self._prices.cost)
+
+    async def card_of(self, viewer: Viewer, run: str) -> Card:
+        """The same for a run that is there: what whoever approves it is shown."""
+        row = await self._desk.readings.row(viewer, run)
+        recorded = await self._desk.runs.recorded(row.id)
+        return await self.card(with_recorded(Launch(owner=recorded.spec.owner), recorded))
 
     async def plan(self, launch: Launch) -> Plan:
         """What a resume would replay, and what it would pay (W162)."""
@@ -90,10 +102,9 @@ class Planner:
         return replace(launch, resume_plan=counts)
 
     async def _earlier(self, launch: Launch, name: str) -> Sequence[dict[str, Any]]:
-        rows = await self._desk.runs.ground.store.rows(
-            user=launch.owner.user, session=None, states=("completed",), before=None, most=10 * HISTORY
-        )
-        records = [msgspec.json.decode(row.record) for row in rows if row.name == name]
+        store = self._desk.runs.ground.store
+        rows = await store.completed(launch.owner.user, name, most=ROWS_PER_EARLIER * HISTORY)
+        records = [msgspec.json.decode(row.record) for row in rows]
         return [record for record in records if record["resumed_from"] is None][:HISTORY]
 
     async def _recorded(self, run: str) -> Recorded:
@@ -122,4 +133,5 @@ def typical_of(recorded: Recorded) -> dict[str | None, Sequence[Tokens]]:
 
 def _earlier_of(record: dict[str, Any]) -> Earlier | None:
     new, agents = record["usage"]["new"], record["outcome"]["planned"]
-    return Earlier(agents=agents, tokens=new["total_tokens"], cost_nanousd=new["cost_nanousd"]) if agents else None
+    cost = new["cost_nanousd"] if new["cost_complete"] else None
+    return Earlier(agents=agents, tokens=new["total_tokens"], cost_nanousd=cost) if agents else None

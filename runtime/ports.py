@@ -166,6 +166,10 @@ class RunStore(Protocol):
         """Newest first; None and empty mean any."""
         ...
 
+    async def completed(self, user: str, name: str, *, most: int) -> Sequence[RunRow]:
+        """What this user's workflows of that name have completed, newest first."""
+        ...
+
     async def open_runs(self, session: str, user: str) -> int: ...
     async def lines(self, run: RunId, *, after: int = 0, most: int | None = None) -> Sequence[tuple[int, bytes]]:
         """Numbered from 1, in order."""
@@ -242,8 +246,8 @@ class AgentTask:
 class Limited:
     """The gateway or its upstream will not take more just now."""
 
-    kind: Literal["quota", "budget", "throttled"]
-    """Account limit of the provider (W126), a spending limit (W118), a burst (W96)."""
+    kind: Literal["quota", "budget", "throttled", "held"]
+    """Account limit of the provider (W126), a spending limit (W118), a burst (W96), a person who holds the agent."""
     message: str
     until_ms: int | None = None
 

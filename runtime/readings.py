@@ -11,9 +11,9 @@ import msgspec
 from runtime.core.display import visible
 from runtime.core.events import refused_start
 from runtime.core.journal import EndedLine, ErrorLine, IssuedLine, Line, RefusedLine, ResultLine, RunLine
-from runtime.core.model import OPEN_STATES, RunId, RunState
+from runtime.core.model import OPEN_STATES, RUN_ID, RunId, RunState
 from runtime.core.taskstream import task_notification, task_progress, task_started, task_updated
-from runtime.core.view import View
+from runtime.core.view import View, aged
 from runtime.launch import RunError
 from runtime.ports import EventRow, RunRow
 from runtime.report import NotEnded, build_notification, notification_row, page_values, result_of
@@ -52,7 +52,7 @@ class Readings:
 
     async def row(self, viewer: Viewer, run: str) -> RunRow:
         """The run, if the viewer may know of it."""
-        row = await self._store.find(RunId(run))
+        row = await self._store.find(RunId(run)) if RUN_ID.fullmatch(run) else None
         if row is None or not (viewer.operator or row.owner.user == viewer.user):
             raise unknown(run)
         return row
@@ -240,7 +240,7 @@ class Readings:
             return live.record(self._clock.unix_ms())
         if row.state in OPEN_STATES:  # it may have ended since it was read
             row = await self._store.find(row.id) or row
-        return msgspec.json.decode(row.record)
+        return aged(msgspec.json.decode(row.record), self._clock.unix_ms())
 
     async def _live(self, run: RunId) -> View | None:
         runner = self.runs.driven.get(run)

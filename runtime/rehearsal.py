@@ -37,6 +37,7 @@ from runtime.core.recorded import Recorded
 from runtime.core.replay import Replay, check_resumable
 from runtime.core.schemas import preflight
 from runtime.core.tally import Tally
+from runtime.core.throws import STALLED, throw_text
 from runtime.ports import Sandbox, Sandboxes, SandboxFailed, ScriptMissing, Scripts
 
 CALLS_MAX = 1_000
@@ -135,12 +136,12 @@ class _Play:
             for drained in drains:
                 self._take_in(drained)
                 if drained.end is not None:
-                    return _ended(drained.end)
+                    return _ended(drained.end, program)
             if self._is_cut_off:
                 return "calls", f"it had not ended after {self._stage.calls_max} calls"
             deliveries = await self._next()
             if not deliveries:
-                return "stalled", "it waits for a promise that nothing can settle"
+                return "stalled", f"it {STALLED}"
             drains = await sandbox.deliver(deliveries)
 
     def _take_in(self, drained: Drained) -> None:
@@ -248,8 +249,8 @@ class _Play:
         return Program(source=prepared.source, body=prepared.body, meta=meta, args=op.args), prepared.sha256
 
 
-def _ended(end: End) -> tuple[Ending, str]:
-    return ("threw", end.message) if isinstance(end, Threw) else ("returned", "")
+def _ended(end: End, program: Program) -> tuple[Ending, str]:
+    return ("threw", throw_text(end, program)) if isinstance(end, Threw) else ("returned", "")
 
 
 def _plain(args: msgspec.Raw | None) -> object:

@@ -16,7 +16,6 @@ import msgspec
 from runtime.attempts import Attempts
 from runtime.core import happenings as on
 from runtime.core.aside import put_aside
-from runtime.core.events import Narrator
 from runtime.core.journal import (
     EndedLine,
     ErrorLine,
@@ -48,6 +47,7 @@ from runtime.ports import (
     SandboxFailed,
     StoreAway,
 )
+from runtime.telling import Telling
 
 LEASE_MS = 15_000
 """How long a run stays with a process that does not answer any more."""
@@ -81,30 +81,10 @@ class Ground:
     """Starts a named task that is kept and awaited."""
 
 
-class Telling:
-    """What is told of a run, folded from its lines."""
-
-    def __init__(self, spec: RunSpec, epoch: str) -> None:
-        """`epoch` names the process that tells it."""
-        self.view = View(spec)
-        self.seq = 0
-        """Number of the last event."""
-        self._narrator = Narrator(spec, epoch)
-
-    def feed(self, line: Line) -> list[EventRow]:
-        """The events that follow from the next line."""
-        self.view.feed(line)
-        rows: list[EventRow] = []
-        for event in self._narrator.feed(line):
-            self.seq += 1
-            rows.append(EventRow(seq=self.seq, type=event.type, at_ms=line.at_ms, text=event.numbered(self.seq)))
-        return rows
-
-
 class Runner:
     """One run that this process drives."""
 
-    def __init__(self, machine: Machine, lease: Lease, ground: Ground, telling: "Telling") -> None:
+    def __init__(self, machine: Machine, lease: Lease, ground: Ground, telling: Telling) -> None:
         self.machine = machine
         self.telling = telling
         self.lease = lease
@@ -114,7 +94,9 @@ class Runner:
         self.left = False
         """It ended, was let go of, or another process drives it."""
         self._ground = ground
-        self._events: asyncio.Queue[tuple[on.Event, asyncio.Future[None] | None]] = asyncio.Queue()
+        self._waiting: list[tuple[on.Event, asyncio.Future[None] | None]] = []
+        self._came = asyncio.Event()
+        """Something waits."""
         self._sandbox: Sandbox | None = None
         self._tasks: dict[tuple[int, int], asyncio.Task[Any]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
@@ -164,21 +146,23 @@ class Runner:
 
     def tell(self, event: on.Event) -> None:
         """Something happened. Never waits."""
-        self._events.put_nowait((event, None))
+        self._waiting.append((event, None))
+        self._came.set()
 
     async def ask(self, event: on.Event) -> None:
         """A person wants something. Returns when it is durable; raises `Illegal`, `LeaseLost`."""
         if self.left:
             raise LeaseLost
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._events.put_nowait((event, done))
+        self._waiting.append((event, done))
+        self._came.set()
         await done
 
     async def drive(self, first: Step | None = None) -> None:
         """Until the run ends or is let go of. `first`: lines that are not written yet, with what follows of them."""
         try:
             if first is not None:
-                await self._carry([first])
+                await self._carry(first)
                 self._note_idle()
             while not self.left:
                 await self._turn()
@@ -191,7 +175,8 @@ class Runner:
         """Return once it is sure that no other process drives the run: no agent asks a model before.
 
         A process that stood still, or was cut off from the store, for as long as a lease has to ask the store first.
-        Never returns when the run is lost: its agents are ended.
+        Of a run with a cap all that its agents have used by now is counted then, and has frozen them if it is too much
+        (W118). Never returns when the run is lost: its agents are ended.
         """
         clock = self._ground.clock
         while (began := clock.monotonic()) - self.held_at >= LEASE_MS / 1000:
@@ -205,6 +190,11 @@ class Runner:
                 self.lose()
                 await asyncio.Event().wait()
             self.held_at = began
+        if self.machine.run.max_cost_nanousd is not None:
+            try:
+                await self.ask(on.Ticked())
+            except LeaseLost:
+                await asyncio.Event().wait()
 
     def refresh(self) -> None:
         """Let lists show what has happened since, if anything has."""
@@ -236,56 +226,64 @@ class Runner:
         self.tell(on.Ticked())
 
     async def _turn(self) -> None:
-        waiting = [await self._events.get()]
-        while not self._events.empty():
-            waiting.append(self._events.get_nowait())
+        await self._came.wait()
+        waiting = self._take_waiting()
         if self.left:
             for _, future in waiting:
                 _answer(future, LeaseLost())
             return
         self._row_is_old = self._row_is_old or any(not isinstance(event, on.Ticked) for event, _ in waiting)
-        steps: list[Step] = []
-        asked: list[asyncio.Future[None]] = []
-        for event, future in waiting:
-            step = self._step(event, future)
-            if step is not None:
-                steps.append(step)
-                asked.extend(() if future is None else (future,))
+        asked = [future for event, future in waiting if self._take(event, future)]
         try:
-            await self._carry(steps)
-        except LeaseLost as lost:
+            await self._carry(self._advance())
+        except BaseException:
             for future in asked:
-                _answer(future, lost)
+                _answer(future, LeaseLost())
             raise
         for future in asked:
             _answer(future, None)
         self._note_idle()
 
-    def _step(self, event: on.Event, future: asyncio.Future[None] | None) -> Step | None:
-        """What follows from it; None: nothing, and whoever asked knows why."""
+    def _take_waiting(self) -> list[tuple[on.Event, asyncio.Future[None] | None]]:
+        self._came.clear()
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _take(self, event: on.Event, future: asyncio.Future[None] | None) -> bool:
+        """False: nothing follows from it, and whoever asked knows why."""
         try:
-            return self.machine.step(event, self._ground.clock.unix_ms())
+            self.machine.take(event, self._ground.clock.unix_ms())
         except Illegal as error:
             _answer(future, error)
-        except Exception:  # such a run ends: taken up again, it would only come here again
-            if isinstance(event, on.SandboxLost):
-                raise
-            _log.exception("run %s cannot take in what happened", self.spec.id)
+        except Exception:  # noqa: BLE001  # whatever it is, the run ends with it
+            self._break()
             _answer(future, LeaseLost())
-            self.tell(on.SandboxLost("protocol", "the run got into a state that it cannot go on from"))
-        return None
+        else:
+            return True
+        return False
+
+    def _advance(self) -> Step:
+        try:
+            return self.machine.advance()
+        except Exception:  # noqa: BLE001  # whatever it is, the run ends with it
+            self._break()
+        return self.machine.advance()
+
+    def _break(self) -> None:
+        """Taken up again, such a run would only come here again."""
+        _log.exception("run %s cannot take in what happened", self.spec.id)
+        text = "the run got into a state that it cannot go on from"
+        self.machine.take(on.SandboxLost("protocol", text), self._ground.clock.unix_ms())
 
     def _note_idle(self) -> None:
         waits = self.machine.is_idle and self.machine.state in ("paused", "pending_approval")
         self.idle_since_ms = (self.idle_since_ms or self._ground.clock.unix_ms()) if waits else None
 
-    async def _carry(self, steps: Sequence[Step]) -> None:
-        lines = [line for step in steps for line in step.lines]
-        if lines or self._row_is_due():
-            await self._write(lines)
-        for step in steps:
-            for command in step.commands:
-                self._do(command)
+    async def _carry(self, step: Step) -> None:
+        if step.lines or self._row_is_due():
+            await self._write(step.lines)
+        for command in step.commands:
+            self._do(command)
 
     async def _write(self, lines: list[Line]) -> None:
         async with self._writing:
@@ -446,6 +444,10 @@ class Runner:
                 except StoreAway as error:
                     _log.warning("a workflow of run %s is looked for again: %s", self.spec.id, error)
                     await asyncio.sleep(STORE_AWAY_SECONDS)
+                except Exception:  # noqa: BLE001  # the script waits for an answer, whatever happened
+                    _log.exception("a workflow of run %s cannot be looked for", self.spec.id)
+                    self.tell(on.NestedMissing(command.id, "workflow(): it cannot be looked for here"))
+                    return
 
     def _close_sandbox(self) -> None:
         sandbox, self._sandbox = self._sandbox, None
@@ -473,8 +475,7 @@ class Runner:
             self._ground.listener.let_go(self.spec)
         else:
             await self._release()
-        while not self._events.empty():
-            _, future = self._events.get_nowait()
+        for _, future in self._take_waiting():
             _answer(future, LeaseLost())
         self.show()
 

@@ -23,7 +23,8 @@ from runtime.core.run import Step
 from runtime.core.transitions import Illegal
 from runtime.launch import RunError, Settings
 from runtime.ports import Admission, Lease, LeaseLost, RunExists, RunRow, StoreAway, Workspaces
-from runtime.runner import LEASE_MS, Ground, Runner, Telling
+from runtime.runner import LEASE_MS, Ground, Runner
+from runtime.telling import Telling
 
 SLEEP_MS = 60_000
 """How long a run waits for people before its process and its memory are given back."""

@@ -88,6 +88,8 @@ def _policies(policy: Policy) -> str:
 
 def _summary(config: Config) -> dict[str, str]:
     """What would run, one line each; no secret is in any of it."""
+    from gateway.mount.fitness import summarise_runs  # imported only here, as is the server
+
     budgets = (
         f"{f'each {row.per} of ' if row.per else ''}{row.account}: {limit_text(row).removeprefix('the ')}"
         f"{', strict' if row.strict else ''}"
@@ -115,6 +117,7 @@ def _summary(config: Config) -> dict[str, str]:
         "budgets": "; ".join(budgets) or "none",
         "fuses": "; ".join(fuses) or "none",
         "audit": config.audit.path,
+        **summarise_runs(config),
     }
 
 

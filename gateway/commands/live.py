@@ -58,6 +58,7 @@ class AgentRow(msgspec.Struct):
     denials: int
     cost_nanousd: int
     last_seen_ms: int
+    unasked: bool = False
     fuses: list[str] = []
 
 
@@ -183,6 +184,7 @@ def _describe(agent: AgentRow) -> Text:
     line = (
         f"{agent.agent}{kind}  {agent.model or '-'}  {format_usd(agent.cost_nanousd)}  "
         f"{agent.requests} requests, {agent.tool_calls} calls, {agent.denials} denied"
+        f"{'  no call asked for it' if agent.unasked else ''}"
     )
     return _with_fuses(plain(line), agent.fuses)
 

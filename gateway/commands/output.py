@@ -1,7 +1,10 @@
 """What a command says: results on stdout as text or JSON, and the one error that ends it. No command's content."""
 
+import codecs
 import json
+import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +26,10 @@ EXIT_REFUSED = 7
 
 PIPED_COLUMNS = 160
 """Width where there is no terminal: a line that another program reads should not be broken."""
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001-\U000e007f]"
+)
 
 EXIT_CODES = """exit codes:
   0  done
@@ -48,21 +55,53 @@ class CommandFailed(Exception):
 
 def print_json(value: Any) -> None:
     """`value` (also msgspec Structs and dataclasses) as indented JSON."""
-    print(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False))
+    print(harmless(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=_is_narrow())))
 
 
 def print_json_line(value: Any) -> None:
     """`value` as JSON in one line, at once: for who reads while the command goes on."""
-    print(json.dumps(msgspec.to_builtins(value), ensure_ascii=False), flush=True)
+    print(harmless(json.dumps(msgspec.to_builtins(value), ensure_ascii=_is_narrow())), flush=True)
+
+
+def tolerate_narrow_encodings() -> None:
+    """Stdout that cannot write every character (`LC_ALL=C`) shows `?` for it: a label must not end a command."""
+    reconfigure: Callable[..., None] | None = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+
+
+def _is_narrow() -> bool:
+    return not (sys.stdout.encoding or "").lower().startswith("utf")
+
+
+def json_writer() -> Callable[[bytes], object]:
+    """Writes JSON to stdout that comes in pieces."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return lambda piece: sys.stdout.buffer.write(harmless(decoder.decode(piece)).encode())
+
+
+def harmless(text: str) -> str:
+    """The same JSON, in which nothing steers the terminal: what cannot be seen stands in strings only, as an escape."""
+    return _UNSEEN.sub(lambda found: " " if found[0] == "\r" else json.dumps(found[0])[1:-1], text)
 
 
 def print_rich(*parts: RenderableType) -> None:
     """Tables, trees and text, as wide as the terminal; wide and without colours when stdout is none."""
+    console = _console()
+    for part in parts:
+        console.print(part)
+
+
+def columns_shown() -> int:
+    """How wide what `print_rich` prints may be."""
+    return _console().width
+
+
+def _console() -> Console:
     console = Console(file=sys.stdout, highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, PIPED_COLUMNS)
-    for part in parts:
-        console.print(part)
+    return console
 
 
 def table(title: str, *columns: str) -> Table:

@@ -93,8 +93,9 @@ def _add_controls(group: "Group") -> None:
     resume = _of_run(group, "resume", "let a paused run go on", partial(_control, "resume"))
     resume.add_argument("--max-cost", dest="maxCostUsd", type=_dollars, default=None, metavar="USD", help="a new cap")
     _of_run(group, "stop", "end it; what is finished can be taken over by a resume", partial(_control, "stop"))
-    approve = _of_run(group, "approve", "let a run begin that waits for a person", partial(_control, "approve"))
+    approve = _of_run(group, "approve", "let a run begin that waits for a person", _approve)
     always = "also later runs of this script, under its name, in this project"
+    approve.add_argument("--yes", action="store_true", help="do not show the card, and do not ask")
     approve.add_argument("--always", dest="scope", action="store_const", const="always", default=None, help=always)
     _of_run(group, "deny", "refuse a run that waits for a person", partial(_control, "deny"))
     for name in ("pause", "resume", "stop", "approve", "deny"):
@@ -240,10 +241,24 @@ def _journal(parsed: argparse.Namespace) -> int:
 def _control(verb: str, parsed: argparse.Namespace) -> int:
     from gateway.commands.runs import control_run
 
-    names = ("mode", "maxCostUsd", "scope", "why", "name", "replace")
-    body = {name: value for name in names if (value := getattr(parsed, name, None)) is not None}
-    control_run(client_of(parsed), parsed.run_id, verb, body, as_json=parsed.json)
+    control_run(client_of(parsed), parsed.run_id, verb, _order_of(parsed), as_json=parsed.json)
     return EXIT_DONE
+
+
+def _approve(parsed: argparse.Namespace) -> int:
+    from gateway.commands.run_start import Person, approve_run
+    from gateway.commands.runs import control_run
+
+    client = client_of(parsed)
+    person = Person(input if sys.stdin.isatty() and not parsed.json else None, os.environ, yes=parsed.yes)
+    body = approve_run(client, parsed.run_id, _order_of(parsed), person)
+    control_run(client, parsed.run_id, "approve", body, as_json=parsed.json)
+    return EXIT_DONE
+
+
+def _order_of(parsed: argparse.Namespace) -> dict[str, Any]:
+    names = ("mode", "maxCostUsd", "scope", "why", "name", "replace")
+    return {name: value for name in names if (value := getattr(parsed, name, None)) is not None}
 
 
 def _control_agent(verb: str, parsed: argparse.Namespace) -> int:

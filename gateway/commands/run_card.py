@@ -40,6 +40,9 @@ class AgentRange(msgspec.Struct, frozen=True):
     """How many agents there may be."""
 
     text: str = "unknown"
+    low: int = 0
+    high: int = 0
+    unbounded: bool = False
 
 
 class PriceRange(msgspec.Struct, frozen=True):
@@ -51,6 +54,7 @@ class PriceRange(msgspec.Struct, frozen=True):
     tokens_high: int = 0
     low_nanousd: int | None = None
     high_nanousd: int | None = None
+    unpriced: tuple[str, ...] = ()
 
 
 class DryRun(msgspec.Struct, frozen=True):
@@ -80,6 +84,9 @@ class Card(msgspec.Struct, frozen=True):
     inheriting_sites: int = 0
     forced_model: str | None = None
     price: PriceRange = PriceRange()
+    cap_nanousd: int | None = None
+    workspace: str | None = None
+    isolations: tuple[str, ...] = ()
     remaining_nanousd: int | None = None
     dry_run: DryRun | None = None
     script: str = ""
@@ -97,17 +104,20 @@ def print_card(card: Card) -> None:
         f"workflow {card.name}: {card.description}",
         f"  sha256    {card.consent.script_sha256 or '-'}",
         f"  project   {card.consent.project or '-'}",
+        f"  tools     {_tools(card)}",
         f"  agents    {card.agents.text}",
-        f"  tokens    {_range(count_text(price.tokens_low), count_text(price.tokens_high))}",
-        f"  price     {_price(price)}",
+        f"  tokens    {_range(card, count_text(price.tokens_low), count_text(price.tokens_high))}",
+        f"  price     {_price(card)}",
     ]
+    if card.cap_nanousd is not None:
+        lines.append(f"  cap       {dollars(card.cap_nanousd)}: the run is paused there")
     if card.remaining_nanousd is not None:
         lines.append(f"  left      {dollars(card.remaining_nanousd)} of the budget")
     lines += [f"  phase     {_phase(phase)}" for phase in card.phases]
     if card.forced_model is not None:
         lines.append(f"  model     {card.forced_model} for every agent, whatever the script says")
     elif card.inheriting_sites:
-        lines.append(f"  model     {card.inheriting_sites} call sites name none and get the session's")
+        lines.append(f"  model     {card.inheriting_sites} call sites name none and get the run's own")
     if card.dry_run is not None:
         lines.append(f"  dry run   {_dry_run(card.dry_run)}")
     lines += [f"  warning   {warning}" for warning in card.warnings]
@@ -141,18 +151,34 @@ def _answer(ask: Callable[[str], str], question: str, offered: Sequence[str]) ->
     return said if said in offered else ""
 
 
-def _price(price: PriceRange) -> str:
+def _tools(card: Card) -> str:
+    """What its agents can touch. Which of their calls are allowed is policy's."""
+    if card.workspace is None:
+        return "none: it has no workspace"
+    trees = ", in Git worktrees where the script says so" if "worktree" in card.isolations else ""
+    shell = "a shell without network where the gateway can confine one"
+    return f"reading and changing files below {card.workspace}, and {shell}{trees}"
+
+
+def _price(card: Card) -> str:
+    price = card.price
     if price.low_nanousd is None or price.high_nanousd is None:
-        return "not known: a model has no price"
+        models = ", ".join(price.unpriced) or "a model that only the run will tell"
+        return f"not known: there is no price for {models}"
     bases = {
-        "history": f"as the last {price.runs} runs of it",
+        "history": f"by the last {price.runs} runs of it",
         "typical": "by what such agents took before, at list price",
         "assumed": "a guess: nothing like it ran before, at list price",
     }
-    return f"{_range(dollars(price.low_nanousd), dollars(price.high_nanousd))}, {bases.get(price.basis, price.basis)}"
+    shown = _range(card, dollars(price.low_nanousd), dollars(price.high_nanousd))
+    return f"{shown}; {bases.get(price.basis, price.basis)}"
 
 
-def _range(low: str, high: str) -> str:
+def _range(card: Card, low: str, high: str) -> str:
+    """The upper end of what has no bound is that of as many agents as may be: no expectation."""
+    agents = card.agents
+    if agents.unbounded and card.price.basis != "history":
+        return f"{low} for {agents.low} agents, {high} for {agents.high}"
     return low if low == high else f"{low} to {high}"
 
 

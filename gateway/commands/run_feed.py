@@ -17,6 +17,7 @@ from yarl import URL
 
 from gateway.commands.address import gateway_url
 from gateway.commands.client import GatewayClient, GatewayRefused, path_part
+from gateway.commands.run_rows import Failures
 from gateway.config.values import is_loopback
 from gateway.contract import IDEMPOTENCY_HEADER, RUNS_PATH
 from gateway.core.sse import SseDecoder
@@ -114,6 +115,10 @@ class RunFeed:
             if page.next is None:
                 return found
             query = f"?limit={AGENTS_PAGE}&after={page.next}"
+
+    async def failures(self) -> Failures:
+        """Of an ended run: which agents gave nothing, and why. Raises CommandFailed."""
+        return self._decoded(await self._ask("GET", "/notification"), Failures)
 
     async def order(self, path: str, body: dict[str, Any]) -> None:
         """Change the run (`/pause`) or an agent (`/agents/3/stop`). Raises CommandFailed."""

@@ -3,7 +3,7 @@
 What models and scripts wrote goes through `plain`. Asks nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from gateway.commands.output import (
     EXIT_DONE,
     EXIT_RUN_FAILED,
     EXIT_RUN_STOPPED,
+    PIPED_COLUMNS,
     moment,
     plain,
     table,
@@ -24,7 +25,14 @@ OPEN_STATES = frozenset({"pending_approval", "queued", "running", "paused"})
 EVENT_PREFIX = "workflow_run."
 EVENT_WORDS = ("index", "label", "name", "state", "reason", "budget", "percent", "concurrency", "text", "message")
 """Members of an event that say something to people."""
-FAILED_STATES = frozenset({"error", "stopped", "skipped"})
+STOPPED_STATES = frozenset({"stopped", "skipped"})
+LEAST_CELLS = 8
+"""Of a column of a table that may take several lines."""
+SUMS = frozenset({"planned", "total", "empty"})
+"""Among counts by state or end, what is none."""
+WORKING_STATES = frozenset({"queued", "held", "running"})
+LARGE_WARNING = "large_workflow:"
+"""Begins the warning that says the same as the record's `size_warning`."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -72,6 +80,31 @@ class PauseRow(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+class ApprovalRow(msgspec.Struct, frozen=True):
+    """What it waits for before it begins. `by`: whoever a policy wants, or its owner."""
+
+    by: str | None = None
+    reason: str = ""
+
+
+class CostBudget(msgspec.Struct, frozen=True):
+    """The run's own cap on money."""
+
+    cap_nanousd: int | None = None
+    spent_nanousd: int = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """The cap has been reached."""
+        return self.cap_nanousd is not None and self.spent_nanousd >= self.cap_nanousd
+
+
+class BudgetRow(msgspec.Struct, frozen=True):
+    """Its budgets."""
+
+    cost: CostBudget = CostBudget()
+
+
 class FailureRow(msgspec.Struct, frozen=True):
     """Why it failed."""
 
@@ -99,7 +132,9 @@ class RunRow(msgspec.Struct, frozen=True):
     usage: UsageRow = UsageRow()
     size_warning: str | None = None
     warnings: list[str] = []
+    approval: ApprovalRow | None = None
     pauses: list[PauseRow] = []
+    budget: BudgetRow = BudgetRow()
     failure: FailureRow | None = None
     resumed_from: str | None = None
     resume_hint: str | None = None
@@ -125,6 +160,15 @@ class AgentRow(msgspec.Struct, frozen=True):
     elapsed_ms: int = 0
     attempts: int = 0
     reason: str | None = None
+    answering: bool = False
+    """The first byte of an answer is there."""
+
+
+class Failures(msgspec.Struct, frozen=True):
+    """Of the notification of an ended run: which agents gave nothing, and why."""
+
+    failures: tuple[str, ...] = ()
+    failures_left: int = 0
 
 
 def exit_code_of(run: RunRow) -> int:
@@ -136,43 +180,101 @@ def exit_code_of(run: RunRow) -> int:
     return EXIT_DEGRADED if run.degraded else EXIT_DONE
 
 
-def describe_run(run: RunRow) -> list[str]:
-    """A run in lines."""
+def describe_run(run: RunRow, failed: Failures | None = None) -> list[str]:
+    """A run in lines, from what it is to what can be done next."""
     new, replayed = run.usage.new, run.usage.replayed
-    census = ", ".join(f"{count} {what}" for what, count in run.outcome.items() if count and what != "planned")
+    counted = run.agents if run.is_open else run.outcome
+    census = ", ".join(f"{count} {what}" for what, count in counted.items() if count and what not in SUMS)
+    cap = run.budget.cost.cap_nanousd
+    capped = f" of at most {dollars(cap)}" if cap is not None else ""
     lines = [
         f"{run.id}  {run.name}: {run.description}".rstrip(": "),
         f"  state     {run.status.text or run.state}",
         f"  started   {moment(run.created_ms)} by {run.user or '-'}, session {run.session or '-'}",
-        f"  took      {duration(run.elapsed_ms)}, {count_text(new.total_tokens)} tokens, {money(new)}",
+        f"  took      {duration(run.elapsed_ms)}, {count_text(new.total_tokens)} tokens, {money(new)}{capped}",
         f"  agents    {run.outcome.get('planned', run.agents.get('total', 0))}{f': {census}' if census else ''}",
     ]
     if run.resumed_from is not None:
         lines.append(f"  resumes   {run.resumed_from}: {count_text(replayed.total_tokens)} tokens taken over")
+    if run.approval is not None:
+        lines.append(f"  waits     for a person: {run.approval.reason}".rstrip(": "))
     lines += [f"  paused    {pause_text(pause)}" for pause in run.pauses]
     if run.failure is not None:
         lines.append(f"  failure   {run.failure.type} ({run.failure.detail}): {run.failure.message}")
-    lines += [f"  warning   {warning}" for warning in (*run.warnings, *filter(None, [run.size_warning]))]
+    lines += _failed_lines(run, failed or Failures())
+    lines += [f"  warning   {warning}" for warning in _warnings_of(run)]
+    return lines + [f"  next      {step}" for step in next_steps(run)]
+
+
+def next_steps(run: RunRow) -> list[str]:
+    """What a person can do with it as it stands."""
+    if run.state == "pending_approval":
+        by_policy = run.approval is not None and run.approval.by == "policy"
+        return ["ringfence approvals list" if by_policy else f"ringfence runs approve {run.id}"]
+    reasons = {pause.reason for pause in run.pauses}
+    if run.state == "paused" and reasons <= {"budget", "quota"}:
+        its_own = run.budget.cost.is_spent and "budget" in reasons
+        return [f"ringfence runs resume {run.id} --max-cost USD" if its_own else "it goes on by itself when it may"]
+    if run.state == "paused":
+        return [f"ringfence runs resume {run.id}"]
+    steps = [f"ringfence runs result {run.id}"] if run.state == "completed" else []
     if run.resume_hint is not None and exit_code_of(run) != EXIT_DONE:
-        lines.append(f"  resume    ringfence runs resume-plan {run.id}")
+        steps.append(f"ringfence runs resume-plan {run.id}")
+    return steps
+
+
+def _failed_lines(run: RunRow, failed: Failures) -> list[str]:
+    lines = [f"  failed    {failure}" for failure in failed.failures]
+    if failed.failures:
+        more = f"and {failed.failures_left} more; " if failed.failures_left else ""
+        lines.append(f"            {more}in full: ringfence runs show {run.id} --agent INDEX")
     return lines
+
+
+def _warnings_of(run: RunRow) -> list[str]:
+    """Each once."""
+    large = [run.size_warning] if run.size_warning else []
+    return [*(warning for warning in run.warnings if not (large and warning.startswith(LARGE_WARNING))), *large]
 
 
 def pause_text(pause: PauseRow) -> str:
     """Why, by whom, until when."""
-    by = f" by {pause.by}" if pause.by else ""
+    why = f"by {pause.by}" if pause.reason == "person" and pause.by else pause.reason
     until = f" until {moment(pause.until_ms)}" if pause.until_ms is not None else ""
-    return f"{pause.reason}{by}{until}{f': {pause.message}' if pause.message else ''}"
+    return f"{why}{until}{f': {pause.message}' if pause.message else ''}"
 
 
-def run_table(runs: Sequence[RunRow]) -> Table:
-    """Runs one a line."""
-    rows = table("Runs", "id", "name", "state", "user", "created", ">took", ">agents", ">tokens", ">cost")
-    for run in runs:
-        texts = (run.id, run.name, run.status.text or run.state, run.user, moment(run.created_ms))
-        agents = run.outcome.get("planned", run.agents.get("total", 0))
-        rest = (duration(run.elapsed_ms), agents, count_text(run.usage.new.total_tokens), money(run.usage.new))
-        rows.add_row(*map(plain, (*texts, *rest)))
+def run_table(runs: Sequence[RunRow], width: int = PIPED_COLUMNS) -> Table:
+    """Runs one a line. A narrow terminal gets fewer columns, not broken words."""
+    users = {run.user for run in runs}
+    cells = {
+        "id": [run.id for run in runs],
+        "name": [run.name for run in runs],
+        "state": [run.status.text or run.state for run in runs],
+        "user": [run.user for run in runs] if width >= 110 or len(users) > 1 else None,
+        "created": [_began(run.created_ms, width) for run in runs] if width >= 64 else None,
+        ">took": [duration(run.elapsed_ms) for run in runs] if width >= 56 else None,
+        ">agents": [run.outcome.get("planned", run.agents.get("total", 0)) for run in runs] if width >= 90 else None,
+        ">tokens": [count_text(run.usage.new.total_tokens) for run in runs] if width >= 100 else None,
+        ">cost": [money(run.usage.new) for run in runs] if width >= 48 else None,
+    }
+    return _columns("Runs", cells, folded=("name", "state"))
+
+
+def _began(created_ms: int | None, width: int) -> str:
+    """Without year and seconds where room is scarce."""
+    return moment(created_ms) if width >= 110 else moment(created_ms)[5:16] or "-"
+
+
+def _columns(title: str, cells: Mapping[str, Sequence[object] | None], *, folded: Sequence[str]) -> Table:
+    """Columns that are None are left out; only the `folded` ones may take several lines."""
+    shown = {heading: column for heading, column in cells.items() if column is not None}
+    rows = table(title, *shown)
+    for heading, column in zip(shown, rows.columns, strict=True):
+        column.no_wrap = heading not in folded
+        column.min_width = LEAST_CELLS if heading in folded else None
+    for row in zip(*shown.values(), strict=True):
+        rows.add_row(*map(plain, row))
     return rows
 
 
@@ -185,14 +287,22 @@ def phase_table(phases: Sequence[PhaseRow]) -> Table:
     return rows
 
 
-def agent_table(agents: Sequence[AgentRow]) -> Table:
-    """Agents one a line."""
-    rows = table("Agents", ">#", "label", "phase", "state", "model", ">tokens", ">cost", ">calls", ">took", "why")
-    for agent in agents:
-        texts = (agent.index, agent.label, agent.phase, agent.state, agent.model or "-", count_text(agent.tokens))
-        rest = (money(agent), agent.tool_calls, duration(agent.elapsed_ms), agent.reason or "")
-        rows.add_row(*map(plain, (*texts, *rest)))
-    return rows
+def agent_table(agents: Sequence[AgentRow], width: int = PIPED_COLUMNS) -> Table:
+    """Agents one a line; as with runs, fewer columns on a narrow terminal."""
+    phases = {agent.phase for agent in agents}
+    cells = {
+        ">#": [agent.index for agent in agents],
+        "label": [agent.label for agent in agents],
+        "phase": [agent.phase for agent in agents] if width >= 90 or (width >= 64 and len(phases) > 1) else None,
+        "state": [agent.state for agent in agents],
+        "model": [(agent.model or "-").removeprefix("claude-") for agent in agents] if width >= 80 else None,
+        ">tokens": [count_text(agent.tokens) for agent in agents] if width >= 100 else None,
+        ">cost": [money(agent) for agent in agents] if width >= 56 else None,
+        ">calls": [agent.tool_calls for agent in agents] if width >= 110 else None,
+        ">took": [duration(agent.elapsed_ms) for agent in agents],
+        "why": [agent.reason or "" for agent in agents] if any(agent.reason for agent in agents) else None,
+    }
+    return _columns("Agents", cells, folded=("label", "phase", "why"))
 
 
 def phase_name(phase: PhaseRow) -> str:
@@ -201,12 +311,21 @@ def phase_name(phase: PhaseRow) -> str:
 
 
 def progress_text(phase: PhaseRow) -> str:
-    """`3/5 done, 1 failed, 1 running`."""
+    """`3/5 done, 1 failed, 1 running`; `-` of a phase without agents."""
+    if not phase.total:
+        return "-"
     done = phase.agents.get("done", 0) + phase.agents.get("cached", 0)
-    failed = sum(phase.agents.get(state, 0) for state in FAILED_STATES)
-    running = phase.agents.get("running", 0)
-    more = (f", {failed} failed" if failed else "") + (f", {running} running" if running else "")
-    return f"{done}/{phase.total} done{more}"
+    counts = {
+        "failed": phase.agents.get("error", 0),
+        "stopped": stopped_of(phase.agents),
+        "running": phase.agents.get("running", 0),
+    }
+    return f"{done}/{phase.total} done" + "".join(f", {count} {what}" for what, count in counts.items() if count)
+
+
+def stopped_of(agents: dict[str, int]) -> int:
+    """How many of them a person or the end of the run has stopped: that is no failure of theirs."""
+    return sum(agents.get(state, 0) for state in STOPPED_STATES)
 
 
 def money(spent: Spent | PhaseRow | AgentRow) -> str:
@@ -228,7 +347,9 @@ def count_text(count: int) -> str:
 
 
 def duration(elapsed_ms: int) -> str:
-    """`12s`, `3m05s`, `1h02m`."""
+    """`0.4s`, `12s`, `3m05s`, `1h02m`."""
+    if 0 < elapsed_ms < 1000:
+        return f"{elapsed_ms // 100 / 10:.1f}s"
     seconds = elapsed_ms // 1000
     if seconds < 60:
         return f"{seconds}s"

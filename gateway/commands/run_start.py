@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.commands.client import GatewayClient, GatewayRefused
+from gateway.commands.client import GatewayClient, GatewayRefused, path_part
 from gateway.commands.output import (
     EXIT_DONE,
     EXIT_RUN_FAILED,
@@ -28,6 +28,7 @@ from gateway.commands.output import (
     print_rich,
 )
 from gateway.commands.run_card import Card, choose, print_card
+from gateway.commands.run_rows import RunRow
 from gateway.commands.workflows import read_script
 from gateway.contract import ADMIN_PREFIX, RUNS_PATH
 
@@ -77,6 +78,7 @@ class Launch(msgspec.Struct, frozen=True, rename="camel"):
     state: str | None = None
     workflow_name: str = ""
     summary: str = ""
+    approval: str | None = None
     warning: str | None = None
 
 
@@ -129,9 +131,30 @@ def start_run(client: GatewayClient, wanted: Wanted, person: Person, *, as_json:
     lines = [f"{launch.run_id} ({launch.workflow_name}) was started{state}: {launch.summary}"]
     lines += [f"warning: {launch.warning}"] if launch.warning else []
     if launch.state == "pending_approval":
-        lines.append(f"it waits for a person: ringfence runs approve {launch.run_id}")
+        why = f" ({launch.approval})" if launch.approval else ""
+        lines.append(f"it waits for a person{why}: ringfence runs approve {launch.run_id}")
     print_rich(*map(plain, lines))
     return launch
+
+
+def approve_run(client: GatewayClient, run: str, body: dict[str, Any], person: Person) -> dict[str, Any]:
+    """The order by which a run that waits begins: bound to the script on the card, when there is somebody to show it.
+
+    Raises CommandFailed.
+    """
+    path = f"{RUNS}/{path_part(run)}"
+    waits = client.read(path, RunRow).approval
+    if person.ask is None or person.yes or waits is None or waits.by == "policy":
+        return body
+    patient = GatewayClient(client.url, client.credential, CHECK_SECONDS)
+    card = patient.read(f"{path}/card", Card)
+    print_card(card)
+    choice = choose(card, person.ask, editable=False)
+    if choice == "no":
+        raise CommandFailed(
+            f"not approved, and it still waits; `ringfence runs deny {run}` refuses it", EXIT_RUN_STOPPED
+        )
+    return {"scope": choice, "scriptSha256": card.consent.script_sha256} | body
 
 
 def dry_run(client: GatewayClient, wanted: Wanted, *, as_json: bool) -> int:

@@ -31,11 +31,12 @@ async def follow_run(client: GatewayClient, run: str, *, as_json: bool) -> int:
             if event.seq is not None and not as_json:
                 print_rich(plain(f"{moment(event.fields.get('at_ms'))}  {event_line(event.type, event.fields)}"))
         record = await feed.record(dict[str, Any])
-    ended = msgspec.convert(record, RunRow)
+        ended = msgspec.convert(record, RunRow)
+        failed = await feed.failures() if ended.degraded and not as_json else None
     if as_json:
         print_json_line(record)
     else:
-        print_rich(*map(plain, describe_run(ended)))
+        print_rich(*map(plain, describe_run(ended, failed)))
     return exit_code_of(ended)
 
 

@@ -3,17 +3,28 @@
 Starting is `run_start.py`, waiting `run_wait.py`, the live view `watch.py`.
 """
 
-import sys
+import shlex
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gateway.commands.client import GatewayClient, path_part
-from gateway.commands.output import EXIT_DONE, EXIT_FAILED, CommandFailed, plain, print_json, print_rich
+from gateway.commands.output import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    CommandFailed,
+    columns_shown,
+    json_writer,
+    plain,
+    print_json,
+    print_rich,
+)
 from gateway.commands.run_card import Card, print_card, print_text
 from gateway.commands.run_rows import (
+    WORKING_STATES,
     AgentRow,
+    Failures,
     RunRow,
     agent_table,
     count_text,
@@ -25,6 +36,19 @@ from gateway.commands.run_rows import (
 from gateway.commands.run_start import RUNS, Wanted, body_of
 from gateway.contract import ADMIN_PREFIX, DRAFT_PATH
 
+MISSES = {
+    "changed_prompt": "it asks for something else",
+    "args_changed": "it asks for something else, as args do",
+    "new": "it was not there",
+    "failed": "it gave no value",
+    "unfinished": "it was not finished",
+    "steered": "a person told it something",
+    "worktree_gone": "its worktree is gone",
+    "never": "it says cache: 'never'",
+    "child_changed": "its nested workflow changed",
+    "after_miss": "it comes after one that runs again",
+}
+"""Why a call is not taken over."""
 DRAFT_SECONDS = 900.0
 """A model writes and repairs a script meanwhile."""
 AGENTS_SHOWN = 200
@@ -88,7 +112,8 @@ def list_runs(client: GatewayClient, query: dict[str, str | int | None], *, as_j
     if as_json:
         print_json(answer)
         return
-    print_rich(run_table([msgspec.convert(row, RunRow) for row in answer.runs]) if answer.runs else "No run.")
+    runs = [msgspec.convert(row, RunRow) for row in answer.runs]
+    print_rich(run_table(runs, columns_shown()) if runs else "No run.")
     if answer.next is not None:
         print_rich(plain(f"there are more: --before {answer.next}"))
 
@@ -102,8 +127,11 @@ def show_run(client: GatewayClient, run: str, *, as_json: bool) -> None:
     row = msgspec.convert(record, RunRow)
     page = client.read(_path(run, "agents"), Agents, limit=AGENTS_SHOWN)
     agents = [msgspec.convert(agent, AgentRow) for agent in page.agents]
-    print_rich(*map(plain, describe_run(row)))
-    print_rich(*([phase_table(row.phases)] if row.phases else []), *([agent_table(agents)] if agents else []))
+    failed = client.read(_path(run, "notification"), Failures) if row.degraded and not row.is_open else None
+    print_rich(*map(plain, describe_run(row, failed)))
+    print_rich(
+        *([phase_table(row.phases)] if row.phases else []), *([agent_table(agents, columns_shown())] if agents else [])
+    )
     if page.next is not None:
         print_rich(f"only the first {AGENTS_SHOWN} agents are shown; --agent INDEX shows any")
 
@@ -114,9 +142,11 @@ def show_agent(client: GatewayClient, run: str, index: int, *, as_json: bool) ->
     if as_json:
         print_json(agent)
         return
-    print_rich(agent_table([msgspec.convert(agent, AgentRow)]))
+    print_rich(agent_table([msgspec.convert(agent, AgentRow)], columns_shown()))
     shown = agent if agent.get("value") is None else {**agent, "result_preview": None}
-    for name in ("detail", "recent_tools", "result_preview", "prompt", "value"):
+    if agent.get("state") not in WORKING_STATES and len(agent.get("past_attempts") or ()) < 2:
+        shown = {**shown, "past_attempts": None}
+    for name in ("detail", "recent_tools", "past_attempts", "worktree", "result_preview", "prompt", "value"):
         value = shown.get(name)
         if value not in (None, "", []):
             print_rich(f"{name}:")
@@ -157,14 +187,14 @@ def print_result(client: GatewayClient, run: str) -> None:
         said = str(plain(f"run {run} failed: {failure.get('detail')}: {failure.get('message')}"))
         raise CommandFailed(said, EXIT_FAILED)
     if answer.get("artefact"):
-        client.copy(_path(run, "result", "artefact"), sys.stdout.buffer.write)
+        client.copy(_path(run, "result", "artefact"), json_writer())
         return
     print_json(answer.get("value"))
 
 
 def print_journal(client: GatewayClient, run: str, after: int) -> None:
     """Its journal, one JSON object a line, as it is kept."""
-    client.copy(f"{_path(run, 'journal')}?after={after}", sys.stdout.buffer.write)
+    client.copy(f"{_path(run, 'journal')}?after={after}", json_writer())
 
 
 def plan_resume(client: GatewayClient, run: str, wanted: Wanted, *, as_json: bool) -> None:
@@ -178,14 +208,27 @@ def plan_resume(client: GatewayClient, run: str, wanted: Wanted, *, as_json: boo
     plan = msgspec.convert(answer, Plan)
     estimate = sum(plan.estimate.tokens.values())
     cost = "price not known" if plan.estimate.cost_nanousd is None else f"about {dollars(plan.estimate.cost_nanousd)}"
+    saved = f"{count_text(sum(plan.saved.tokens.values()))} tokens"
+    saved += f", {dollars(plan.saved.cost_nanousd)}" if plan.saved.cost_nanousd else ""
+    more = plan.misses - len(plan.missed)
     lines = [
-        f"{plan.hits} calls are taken over ({count_text(sum(plan.saved.tokens.values()))} tokens), {plan.misses} run "
-        f"again or anew (about {count_text(estimate)} tokens, {cost})",
-        *(f"  call {each.index:<4} {each.reason:<16} {each.label}" for each in plan.missed),
+        f"{plan.hits} calls are taken over ({saved}), {plan.misses} run again or anew (about "
+        f"{count_text(estimate)} tokens, {cost})",
+        *(f"  call {each.index:<4} {each.label}: {MISSES.get(each.reason, each.reason)}" for each in plan.missed),
+        *([f"  and {more} more"] if plan.missed and more > 0 else []),
     ]
     print_rich(*map(plain, lines))
     if plan.diff:
         print_text(plan.diff)
+    print_rich(plain(f"to do it: {_as_planned(run, wanted)}"))
+
+
+def _as_planned(run: str, wanted: Wanted) -> str:
+    """The command that starts what was planned."""
+    file = [str(wanted.file)] if wanted.file is not None else []
+    args = ["--args", wanted.args] if wanted.args is not None else []
+    mode = ["--mode", wanted.mode] if wanted.mode is not None else []
+    return shlex.join(["ringfence", "runs", "start", *file, "--resume-from", run, *args, *mode])
 
 
 def draft_workflow(client: GatewayClient, body: dict[str, Any], file: Path | None, *, as_json: bool) -> int:

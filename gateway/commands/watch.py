@@ -17,7 +17,7 @@ import msgspec
 from rich.console import Console, Group
 from rich.live import Live
 
-from gateway.commands.client import GatewayClient
+from gateway.commands.client import GatewayClient, GatewayRefused
 from gateway.commands.output import EXIT_DONE, CommandFailed, plain, print_rich
 from gateway.commands.run_feed import RunFeed
 from gateway.commands.run_rows import AgentRow, RunRow, describe_run, event_line, exit_code_of, phase_table
@@ -40,7 +40,7 @@ _key = re.compile(rb"\x1b[\[O][ -?]*[@-~]|.", re.DOTALL)
 
 def watch_run(client: GatewayClient, run: str) -> int:
     """Until the run has ended or the person leaves; the exit code tells how it ended."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or Console().is_dumb_terminal:
         return wait_for_run(client, run, as_json=False)
     try:
         return asyncio.run(_watch(client, run, sys.stdin.fileno()))
@@ -62,11 +62,12 @@ async def _watch(client: GatewayClient, run: str, keyboard: int) -> int:
             finally:
                 for number in ENDING_SIGNALS:
                     loop.remove_signal_handler(number)
-    record = view.screen.run
-    if record is None or record.is_open:
-        print_rich(plain(goes_on(run)))
-        return 128 + ended[0] if ended else EXIT_DONE
-    print_rich(*map(plain, describe_run(record)))
+        record = view.screen.run
+        if record is None or record.is_open:
+            print_rich(plain(goes_on(run)))
+            return 128 + ended[0] if ended else EXIT_DONE
+        failed = await feed.failures() if record.degraded else None
+    print_rich(*map(plain, describe_run(record, failed)))
     if record.phases:
         print_rich(phase_table(record.phases))
     return exit_code_of(record)
@@ -138,7 +139,7 @@ class View:
             try:
                 await self._read()
             except CommandFailed as failed:
-                self.screen.notice = failed.message
+                self.screen.notice = _said(failed)
                 self._stale.set()
             self._draw()
             await asyncio.sleep(REFRESH_SECONDS)
@@ -156,7 +157,7 @@ class View:
                 await self._feed.order(order.path, order.body)
                 self.screen.notice = order.said
             except CommandFailed as failed:
-                self.screen.notice = failed.message
+                self.screen.notice = _said(failed)
             self._stale.set()
             self._draw()
 
@@ -189,6 +190,11 @@ class View:
         size = self._live.console.size
         since_ms = round(1000 * (asyncio.get_running_loop().time() - self._read_at))
         self._live.update(Group(*draw(self.screen, size.width, size.height, since_ms=since_ms)), refresh=True)
+
+
+def _said(failed: CommandFailed) -> str:
+    """What the gateway said, without what everybody at the screen knows."""
+    return str(failed.error.get("message") or failed.message) if isinstance(failed, GatewayRefused) else failed.message
 
 
 def keys_of(typed: bytes) -> list[str]:

@@ -7,6 +7,7 @@ scripts and models are cleaned of whatever would steer the terminal.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Any
 
 from rich.cells import set_cell_size
@@ -14,22 +15,34 @@ from rich.text import Text
 
 from gateway.commands.output import plain
 from gateway.commands.run_rows import (
-    FAILED_STATES,
+    STOPPED_STATES,
+    WORKING_STATES,
     AgentRow,
     PhaseRow,
     RunRow,
     count_text,
     duration,
     money,
+    next_steps,
     pause_text,
     phase_name,
     progress_text,
+    stopped_of,
 )
 
 NOTES_KEPT = 50
 NOTES_SHOWN = 3
 PHASES_SHOWN = 6
-KEYS = "p pause/go on  x stop  r restart  s save  f phase  j/k agent  q quit"
+KEYS = (
+    "p pause/go on  x stop  r restart  s save  f phase  j/k agent  q quit",
+    "p pause x stop r redo s save f phase q quit",
+    "keys: p x r s f j k q",
+)
+"""The longest that fits is shown."""
+LINES_OF_WORDS = 3
+"""That what is asked, refused or to be known may take on a narrow terminal."""
+NARROW, NARROWER, NARROWEST = 73, 65, 52
+"""Widths below which tables have a column less: model or tokens, then tokens or cost, then cost."""
 STYLES = {
     "running": "cyan",
     "done": "green",
@@ -127,8 +140,8 @@ def _restart(screen: Screen) -> Order | None:
     return None
 
 
-def _save(_screen: Screen) -> Order | None:
-    return Order("/save", "the script is saved under its name")
+def _save(screen: Screen) -> Order | None:
+    return Order("/save", f"the script is saved as {screen.run.name}" if screen.run is not None else "it is saved")
 
 
 def _focus(screen: Screen) -> Order | None:
@@ -172,16 +185,17 @@ def draw(screen: Screen, width: int, height: int, *, since_ms: int = 0) -> list[
     """At most `height` lines of at most `width` cells. `since_ms`: how old the record is."""
     run = screen.run
     if run is None:
-        return [plain("reading the run ..."), _footer(screen)][:height]
-    head = _head(screen, run, since_ms)
-    phases = _phase_lines(run.phases, screen.focus, min(PHASES_SHOWN, max(1, height // 4)), width)
+        return [plain("reading the run ..."), *_footer(screen, width)][:height]
+    head = _head(screen, run, since_ms, width)
+    footer = _footer(screen, width)
+    phases = _phase_lines(_Sight(width, since_ms, screen), run.phases, min(PHASES_SHOWN, max(1, height // 4)))
     notes = [Text(f"  {clean(note)}", style="dim") for note in list(screen.notes)[-NOTES_SHOWN:]]
     notes = notes if height >= 20 else []
-    room = height - len(head) - len(phases) - len(notes) - 1
-    agents = _agent_lines(screen, room, width)
+    room = height - len(head) - len(phases) - len(notes) - len(footer)
+    agents = _agent_lines(_Sight(width, since_ms, screen), room)
     empty = [Text()] * max(0, room - len(agents))
-    lines = [*head, *phases, *agents, *empty, *notes][: height - 1]
-    for line in (lines := [*lines, _footer(screen)]):
+    lines = [*head, *phases, *agents, *empty, *notes][: max(0, height - len(footer))]
+    for line in (lines := [*lines, *footer[:height]]):
         line.truncate(width, overflow="ellipsis")
     return lines
 
@@ -191,35 +205,57 @@ def clean(text: str) -> str:
     return plain(text).plain
 
 
-def _head(screen: Screen, run: RunRow, since_ms: int) -> list[Text]:
-    elapsed = run.elapsed_ms + (since_ms if run.state == "running" else 0)
-    style = STYLES.get(run.state, "")
-    title = Text.assemble((clean(run.name), "bold"), "  ", (clean(run.status.text or run.state), style), f"  {run.id}")
-    counts = run.agents
-    failed = sum(counts.get(state, 0) for state in FAILED_STATES)
-    done = counts.get("done", 0) + counts.get("cached", 0)
-    new = run.usage.new
-    sums = (
-        f"{duration(elapsed)}  {done}/{counts.get('total', 0)} agents done, {failed} failed, "
-        f"{counts.get('running', 0)} running  {count_text(new.total_tokens)} tokens  {money(new)}"
-    )
-    return [title, Text(sums), _word(screen, run)]
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """How much fits, and how old it is."""
+
+    width: int
+    since_ms: int
+    screen: Screen
 
 
-def _word(screen: Screen, run: RunRow) -> Text:
+def _head(screen: Screen, run: RunRow, since_ms: int, width: int) -> list[Text]:
+    elapsed = run.elapsed_ms + (since_ms if run.state in ("running", "paused") else 0)
+    state = clean(run.status.text or run.state)
+    name = Text(clean(run.name), style="bold")
+    name.truncate(max(8, width - len(state) - len(run.id) - 4), overflow="ellipsis")
+    title = Text.assemble(name, "  ", (state, STYLES.get(run.state, "")), f"  {run.id}")
+    counts, new = run.agents, run.usage.new
+    done = f"{counts.get('done', 0) + counts.get('cached', 0)}/{counts.get('total', 0)}"
+    failed, stopped, running = counts.get("error", 0), stopped_of(counts), counts.get("running", 0)
+    if width < NARROW:
+        sums = f"{duration(elapsed)} {money(new)} {done} done"
+        sums += f", {failed} failed" if failed else f", {running} running"
+    else:
+        also = f", {stopped} stopped" if stopped else ""
+        sums = (
+            f"{duration(elapsed)}  {done} agents done, {failed} failed{also}, "
+            f"{running} running  {count_text(new.total_tokens)} tokens  {money(new)}"
+        )
+    return [title, Text(sums), *_word(screen, run, width)]
+
+
+def _word(screen: Screen, run: RunRow, width: int) -> list[Text]:
     """The one thing to know now."""
     if not screen.connected:
-        return Text("the connection is gone; trying again ...", style="bold yellow")
+        return _wrapped("the connection is gone; trying again ...", "bold yellow", width)
     if run.failure is not None:
-        return Text(clean(f"{run.failure.detail}: {run.failure.message}"), style="red")
+        return _wrapped(f"{run.failure.detail}: {run.failure.message}", "red", width)
     if run.state == "pending_approval":
-        return Text(f"it waits for a person: ringfence runs approve {run.id}", style="yellow")
+        return _wrapped("it waits for a person: " + "; ".join(next_steps(run)), "yellow", width)
     if run.pauses:
-        return Text(clean("paused: " + "; ".join(map(pause_text, run.pauses))), style="yellow")
-    return Text(clean(run.size_warning or (run.warnings[-1] if run.warnings else run.description)), style="dim")
+        steps = next_steps(run) if run.budget.cost.is_spent else []
+        return _wrapped("paused: " + "; ".join([*map(pause_text, run.pauses), *steps]), "yellow", width)
+    return [Text(clean(run.size_warning or (run.warnings[-1] if run.warnings else run.description)), style="dim")]
 
 
-def _phase_lines(phases: Sequence[PhaseRow], focus: str | None, most: int, width: int) -> list[Text]:
+def _wrapped(text: str, style: str, width: int) -> list[Text]:
+    """What has to be read to its end."""
+    lines = wrap(clean(text), max(1, width), max_lines=LINES_OF_WORDS, placeholder=" ...")
+    return [Text(line, style=style) for line in lines] or [Text()]
+
+
+def _phase_lines(sight: _Sight, phases: Sequence[PhaseRow], most: int) -> list[Text]:
     """A window of the phases that ends with the last one that has begun."""
     if not phases:
         return []
@@ -227,16 +263,31 @@ def _phase_lines(phases: Sequence[PhaseRow], focus: str | None, most: int, width
     first = max(0, min(begun + 1, len(phases)) - most)
     left = len(phases) - min(len(phases), most)
     lines = [Text(f"phases{f' ({left} more)' if left else ''}", style="bold")]
-    for phase in phases[first : first + most]:
-        name = set_cell_size(clean(phase_name(phase)), max(10, min(width - 63, 40)))
-        text = f"{name} {progress_text(phase):<34} {count_text(phase.tokens):>7} {money(phase):>9}"
-        mark = ">" if phase.title == focus else " "
-        lines.append(Text(f"{mark} {text} {duration(phase.elapsed_ms):>7}"))
+    lines += (_phase_line(sight, phase) for phase in phases[first : first + most])
     return lines
 
 
-def _agent_lines(screen: Screen, room: int, width: int) -> list[Text]:
+def _phase_line(sight: _Sight, phase: PhaseRow) -> Text:
+    width = sight.width
+    sums = [
+        *([f"{count_text(phase.tokens):>7}"] if width >= NARROW else []),
+        *([f"{money(phase):>9}"] if width >= NARROWER else []),
+        f"{duration(phase.elapsed_ms + (sight.since_ms if WORKING_STATES & _there(phase) else 0)):>7}",
+    ]
+    room = width - sum(map(len, sums)) - len(sums) - 3
+    progress_cells = min(max(19, min(34, room - 16)), max(1, room - 1))
+    name = set_cell_size(clean(phase_name(phase)), max(1, min(room - progress_cells, 40)))
+    mark = ">" if phase.title == sight.screen.focus else " "
+    return Text(" ".join([f"{mark} {name}", set_cell_size(progress_text(phase), progress_cells), *sums]))
+
+
+def _there(phase: PhaseRow) -> frozenset[str]:
+    return frozenset(state for state, count in phase.agents.items() if count)
+
+
+def _agent_lines(sight: _Sight, room: int) -> list[Text]:
     """A window of the agents: around the cursor, else ending with the last one that has begun."""
+    screen = sight.screen
     rows = screen.shown
     if room < 2 or not rows:
         return []
@@ -251,26 +302,44 @@ def _agent_lines(screen: Screen, room: int, width: int) -> list[Text]:
     where = f" of {clean(screen.focus)}" if screen.focus is not None else ""
     window = rows[first : first + most]
     heading = f"agents{where} {first + 1}-{first + len(window)} of {len(rows)}"
-    return [Text(heading, style="bold"), *(_agent_line(agent, screen.cursor, width) for agent in window)]
+    return [Text(heading, style="bold"), *(_agent_line(sight, agent) for agent in window)]
 
 
-def _agent_line(agent: AgentRow, cursor: int | None, width: int) -> Text:
-    label = set_cell_size(clean(agent.label), max(12, width - 58))
-    model = set_cell_size(clean(agent.model or "-").removeprefix("claude-"), 12)
-    sums = f"{count_text(agent.tokens):>7} {money(agent):>9} {duration(agent.elapsed_ms):>7}"
+def _agent_line(sight: _Sight, agent: AgentRow) -> Text:
+    width, is_pointed = sight.width, agent.index == sight.screen.cursor
+    elapsed = agent.elapsed_ms + (sight.since_ms if agent.state == "running" else 0)
+    sums = [
+        *([set_cell_size(_about(agent), 12)] if width >= NARROWER else []),
+        *([f"{count_text(agent.tokens):>7}"] if width >= NARROW else []),
+        *([f"{money(agent):>9}"] if width >= NARROWEST else []),
+        f"{duration(elapsed):>7}",
+    ]
+    label = set_cell_size(clean(agent.label), max(1, width - 16 - sum(map(len, sums)) - len(sums)))
     line = Text.assemble(
-        f"{'>' if agent.index == cursor else ' '} {agent.index:>4} ",
+        f"{'>' if is_pointed else ' '} {agent.index:>4} ",
         label,
         " ",
         (f"{agent.state:<8}", STYLES.get(agent.state, "")),
-        f" {model} {sums}",
+        " ",
+        " ".join(sums),
     )
-    if agent.index == cursor:
+    if is_pointed:
         line.stylize("reverse")
     return line
 
 
-def _footer(screen: Screen) -> Text:
+def _about(agent: AgentRow) -> str:
+    """The model that answered; of one that has not, whether anything has come yet; of one that failed, why."""
+    if agent.state in STOPPED_STATES | {"error"} and agent.reason:
+        return clean(agent.reason)
+    if agent.state == "running" and agent.model is None:
+        return "answering" if agent.answering else "no answer"
+    return clean(agent.model or "-").removeprefix("claude-")
+
+
+def _footer(screen: Screen, width: int) -> list[Text]:
     if screen.question is not None:
-        return Text(clean(screen.question.text), style="bold yellow")
-    return Text(clean(screen.notice), style="yellow") if screen.notice else Text(KEYS, style="dim")
+        return _wrapped(screen.question.text, "bold yellow", width)
+    if screen.notice:
+        return _wrapped(screen.notice, "yellow", width)
+    return [Text(next((keys for keys in KEYS if len(keys) <= width), KEYS[-1]), style="dim")]

@@ -1,8 +1,9 @@
 """What a request likely uses, learned from answers, and by what steps its hold grows while it streams.
 
 Limits that are not strict hold this; a strict one holds the most it can use: `core/worst.py`. An expectation never
-passes the worst case, and is no promise: answers may be longer, and by how much a limit can then be passed is said at
-`worst.overshoot_max`. Not the price of a response: `core/pricing.py`.
+passes the worst case, and is no promise: answers may be longer. Requests that run at once can then take such a limit
+past its maximum, at most by the sum of what each can use beyond its expectation: nothing is let in once it is passed,
+and each step by which a hold grows is checked as a new request is. Not the price of a response: `core/pricing.py`.
 """
 
 from collections import OrderedDict

@@ -47,7 +47,7 @@ from runtime.runner import Ground as RunGround
 from runtime.runs import Runs
 from runtime.sandbox.host import ChildSandboxes
 from runtime.stores import StoreInvalid, open_run_store
-from runtime.tools.bubblewrap import NoSandbox, find_bubblewrap
+from runtime.tools.bubblewrap import Bubblewrap, NoSandbox, find_bubblewrap
 from runtime.tools.toolbox import FolderToolboxes
 from runtime.workspace import Folders, GitWorkspaces
 
@@ -101,7 +101,7 @@ async def mount_runs(ground: Ground, path: RequestPath, profile: ScriptProfiler)
     settings, prices = build_settings(config.runs, names), build_prices(ground)
     folders = Folders([str(each) for each in config.runs.workspaces])
     workspaces, judge, client = GitWorkspaces(folders), SchemaJudge(), GatewayClient(NOWHERE)
-    shell = await find_bubblewrap() if config.runs.bash else NoSandbox("runs.bash is off in the configuration")
+    shell = await find_shell(config.runs)
     try:
         store = await open_run_store(config.store.url, spawn=tasks.spawn)
     except StoreInvalid as error:
@@ -168,6 +168,15 @@ def chores_of(runs: Runs, places: Places, mailbox: Mailbox) -> list[tuple[str, f
         ("grant places", CHORE_SECONDS, grant),
         ("forget what is old", PURGE_SECONDS, runs.purge),
     ]
+
+
+async def find_shell(config: RunsConfig) -> Bubblewrap | NoSandbox:
+    """What runs the commands of agents. Not looked for, which starts a process, where no agent can have a folder."""
+    if not config.bash:
+        return NoSandbox("runs.bash is off in the configuration")
+    if not config.workspaces:
+        return NoSandbox("runs.workspaces names no folder that agents may work in")
+    return await find_bubblewrap()
 
 
 def build_settings(config: RunsConfig, models: Mapping[str, str]) -> Settings:

@@ -92,6 +92,13 @@ class MountedDesk:
         card, reason = await _answered(self._planner.card(launch)), await _answered(self._desk.asked(launch))
         return {**msgspec.structs.asdict(card), "approval": {"needed": reason is not None, "reason": reason}}
 
+    async def card_of(self, principal: Principal, run: str) -> Shown:
+        """The card of a run that is there."""
+        card = await _answered(self._planner.card_of(_viewer(principal), run))
+        asked = (await self.record(principal, run))["approval"]
+        reason = None if asked is None else asked["reason"]
+        return {**msgspec.structs.asdict(card), "approval": {"needed": asked is not None, "reason": reason}}
+
     async def draft(self, principal: Principal, request: DraftWorkflow) -> Shown:
         """A script that a model wrote, and what the writing took."""
         asked = DraftAsked(

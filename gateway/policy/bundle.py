@@ -34,7 +34,7 @@ class Bundle:
         """Names of the rules, `<category>/<rule>`, by their folders."""
         found: dict[str, None] = {}
         for name in self.files:
-            parts = PurePosixPath(name).parts
+            parts = name.split("/")
             if len(parts) > 3 and parts[0] == "rules":
                 found[f"{parts[1]}/{parts[2]}"] = None
         return list(found)

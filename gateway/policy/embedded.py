@@ -17,10 +17,10 @@ import msgspec
 from gateway.core.decision import Decision, Query
 from gateway.policy.answer import failed, read_answer, refused_unasked
 from gateway.policy.bundle import Bundle
-from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line, syntax_tree
+from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line
 from gateway.policy.memo import Memo, key_builder
 from gateway.policy.policyset import data_json, revision_of
-from gateway.policy.reads import KINDS, ModuleReads, read_modules, reads_by_kind
+from gateway.policy.reads import KINDS, ModuleReads, reads_by_kind, reads_of
 
 _RULES = ("ringfence", "rules")
 _RULE_DEPTH = 4
@@ -34,7 +34,7 @@ class EmbeddedEngine:
         """`settings` are whole: defaults merged with the configuration (`settings.merge_settings`)."""
         data = data_json(settings)
         self._revision = revision_of(bundle, settings)
-        modules = _reads(bundle)
+        modules = reads_of(bundle.modules)
         self._engines = {kind: build_evaluator(_modules_for(kind, bundle, modules), data) for kind in KINDS}
         paths = reads_by_kind(modules)
         self._keys = {kind: key_builder(kind, paths[kind]) for kind in KINDS}
@@ -77,10 +77,6 @@ class EmbeddedEngine:
         engine = self._engines[kind]
         engine.set_input_json(msgspec.json.encode(query).decode())
         return read_answer(engine.eval_rule(ENTRY_POINT), self._revision)
-
-
-def _reads(bundle: Bundle) -> list[ModuleReads]:
-    return read_modules(syntax_tree(build_evaluator(bundle.modules, "{}")))
 
 
 def _modules_for(kind: str, bundle: Bundle, modules: list[ModuleReads]) -> dict[str, str]:

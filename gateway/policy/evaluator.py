@@ -32,6 +32,14 @@ def build_evaluator(modules: Mapping[str, str], data_json: str) -> Evaluator:
     return engine
 
 
+def over_other_data(engine: Evaluator, data_json: str) -> Evaluator:
+    """The modules of `engine` over `data_json`; they are not parsed again. On the same thread only."""
+    copy = cast("Any", engine).clone()
+    copy.clear_data()
+    copy.add_data_json(data_json)
+    return copy
+
+
 def syntax_tree(engine: Evaluator) -> str:
     """The syntax trees of all modules, as JSON (`reads.py` reads them)."""
     return cast("Any", engine).get_ast_as_json()

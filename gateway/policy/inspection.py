@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from gateway.policy.bundle import MAIN_FILE, Bundle
-from gateway.policy.evaluator import build_evaluator, first_line, place_of, syntax_tree
-from gateway.policy.reads import KINDS, ModuleReads, Place, RefPath, read_modules
+from gateway.policy.evaluator import build_evaluator, first_line, place_of
+from gateway.policy.reads import KINDS, ModuleReads, Place, RefPath, reads_of
 from gateway.policy.settings import Problem
 
 SCHEMA_FILE = "schema/input.json"
@@ -31,7 +31,7 @@ def inspect_bundle(bundle: Bundle, settings: Mapping[str, Any]) -> list[Problem]
     problems = [*_unparsed(bundle), *_incomplete(bundle)]
     if any(one.file.endswith(".rego") and one.line for one in problems):
         return problems
-    modules = read_modules(syntax_tree(build_evaluator({**bundle.modules, **bundle.tests}, "{}")))
+    modules = reads_of({**bundle.modules, **bundle.tests})
     builtins = _builtins()
     defined = {(*module.package, name) for module in modules for name, _ in module.rules}
     for module in modules:

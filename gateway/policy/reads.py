@@ -12,12 +12,16 @@ model requests.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
+
+from gateway.policy.evaluator import build_evaluator, syntax_tree
 
 KINDS = ("infer", "spawn", "tool_call", "run")
 _ALL = frozenset(KINDS)
 _COLLECTED = frozenset({"violations", "obligations", "limits"})
 _KIND_PATH = ("action", "kind")
+_SETS_REMEMBERED = 4
 
 RefPath = tuple[str, ...]
 _Tree = Mapping[str, Any]
@@ -45,6 +49,19 @@ class ModuleReads:
     """Targets of `with`."""
     fires_for: frozenset[str] = frozenset()
     """Kinds of query for which it can say anything."""
+
+
+def reads_of(modules: Mapping[str, str]) -> list[ModuleReads]:
+    """Reads of every module, not to be changed: who asks again is given the same. Raises as `build_evaluator` does.
+
+    Remembered, because a set is read to check and to try it, and again by every reload that changes settings only.
+    """
+    return _reads_of(tuple(modules.items()))
+
+
+@lru_cache(maxsize=_SETS_REMEMBERED)
+def _reads_of(modules: tuple[tuple[str, str], ...]) -> list[ModuleReads]:
+    return read_modules(syntax_tree(build_evaluator(dict(modules), "{}")))
 
 
 def read_modules(ast_json: str) -> list[ModuleReads]:

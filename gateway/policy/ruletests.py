@@ -15,9 +15,9 @@ import msgspec
 
 from gateway.core.decision import Query
 from gateway.policy.bundle import Bundle
-from gateway.policy.evaluator import ENTRY_POINT, Evaluator, build_evaluator, first_line, syntax_tree
+from gateway.policy.evaluator import ENTRY_POINT, Evaluator, build_evaluator, first_line, over_other_data
 from gateway.policy.facts import classify, describe
-from gateway.policy.reads import read_modules
+from gateway.policy.reads import reads_of
 from gateway.policy.settings import merge_settings
 
 BASE_QUERY: Mapping[str, Any] = {
@@ -117,7 +117,8 @@ class _Runner:
         settings, _ = merge_settings(bundle, {})
         self.tests = build_evaluator({**bundle.modules, **bundle.tests}, _data(settings))
         self.engine = build_evaluator(bundle.modules, _data(settings))
-        modules = read_modules(syntax_tree(self.tests))
+        self.engines = {_data(settings): self.engine}
+        modules = reads_of({**bundle.modules, **bundle.tests})
         self.test_modules = {module.file: module for module in modules if module.file in bundle.tests}
 
     def run(self) -> list[RuleResult]:
@@ -159,6 +160,12 @@ class _Runner:
             return Failure(file, name, first_line(error), line)
         return None if answer is True else Failure(file, name, "is not true", line)
 
+    def engine_over(self, data: str) -> Evaluator:
+        """One for all examples with the same settings."""
+        if data not in self.engines:
+            self.engines[data] = over_other_data(self.engine, data)
+        return self.engines[data]
+
     def example(self, file: str) -> Failure | None:
         try:
             example = cast("dict[str, Any]", json.loads(self.bundle.files[file]))
@@ -167,7 +174,7 @@ class _Runner:
                 settings, problems = merge_settings(self.bundle, example["settings"])
                 if problems:
                     return Failure(file, "example", problems[0].message)
-                engine = build_evaluator(self.bundle.modules, _data(settings))
+                engine = self.engine_over(_data(settings))
             answer = evaluate(engine, complete_query(example))
             if "obligations" in example["expect"]:
                 answer = {**answer, "obligations": _own_obligations(engine, file, answer)}

@@ -11,7 +11,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from gateway.context import Dialect
-from gateway.contract import DECISION_HEADER, SHOULD_RETRY_HEADER
+from gateway.contract import DECISION_HEADER, REASON_HEADER, SHOULD_RETRY_HEADER
 from gateway.core.faults import Fault, write_fault
 from gateway.errors import GatewayError, Reason, Refused
 
@@ -70,6 +70,7 @@ def error_response(error: GatewayError, request_id: str, dialect: Dialect = "ant
     fault = Fault(answer.status, answer.error_type, error.message, tuple(headers.items()))
     response = fault_response(fault, request_id, dialect)
     response.headers[DECISION_HEADER] = request_id
+    response.headers[REASON_HEADER] = error.reason
     return response
 
 

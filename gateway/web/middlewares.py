@@ -170,6 +170,7 @@ def build_authenticate(authenticator: Authenticator) -> Middleware:
         run = authenticator.run_of(secret)
         if run is not None:
             _require_run(ctx, run)
+            ctx.bearer_run = run
         ctx.principal = principal
         if ctx.tag is not None and PATH_TAG not in principal.tags:  # the client's word never replaces the operator's
             ctx.principal = principal.tagged(PATH_TAG, ctx.tag)

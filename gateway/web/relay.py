@@ -19,6 +19,7 @@ from gateway.contract import (
     DECISION_HEADER,
     DENIAL_FORM_HEADER,
     HOLD_PING_SECONDS,
+    REASON_HEADER,
     REQUEST_ID_HEADER,
     SHOULD_RETRY_HEADER,
 )
@@ -32,6 +33,7 @@ from gateway.core.messages import Tap, parse_message
 from gateway.core.spend_headers import success_headers
 from gateway.core.translate import translate_count
 from gateway.errors import GatewayError, Reason, Refused
+from gateway.pipeline import gone
 from gateway.ports import Clock, UpstreamAnswer
 from gateway.tasks import Tasks
 from gateway.web.ahead import Ahead
@@ -93,9 +95,9 @@ class Relay:
     def left_unanswered(self, ctx: RequestContext, sending: asyncio.Task[UpstreamAnswer]) -> None:
         """The client left while its request was under way: wait for the answer, and read it, in its stead.
 
-        Nobody waits for an answer whose agent was stopped.
+        Nobody waits for an answer whose agent was stopped, by a person or by its run.
         """
-        if self._guards.controls.is_interrupted(ctx):
+        if self._is_stopped(ctx):
             self._tasks.spawn("let go", let_go(sending))
             return
 
@@ -189,7 +191,7 @@ class Relay:
         try:
             return await read(kept)
         except asyncio.CancelledError:
-            if not self._guards.controls.is_interrupted(ctx):
+            if not self._is_stopped(ctx):
                 self._drain(ctx, partial(_read_message, ctx, kept, tap), answer.close)
             raise
 
@@ -214,12 +216,12 @@ class Relay:
         except GatewayError as error:
             await _break_off(request, ctx, stream, error)
         except ConnectionError:
-            self._keep_reading(ctx, stream)
-            raise GatewayError(Reason.CLIENT_GONE, "the client left while it was answered") from None
+            await self._go_on_alone(ctx, stream)
+            raise gone(ctx) from None
         except asyncio.CancelledError:
             stopped = self._guards.controls.absorb(ctx) if BEGUN in request else None
             if stopped is None:
-                self._keep_reading(ctx, stream)
+                await self._go_on_alone(ctx, stream)
                 raise
             await _break_off(request, ctx, stream, stopped)
         finally:
@@ -238,10 +240,18 @@ class Relay:
         ahead, silent = Ahead(answer, self._tasks), ctx.shape == "bedrock" != ctx.dialect
         return response, Stream(gate, tap, ahead, out, self._guards, silent=silent)
 
-    def _keep_reading(self, ctx: RequestContext, stream: Stream) -> None:
-        """The upstream goes on and bills: read its answer to the usage."""
-        if not ctx.cut and not self._guards.controls.is_interrupted(ctx):
+    async def _go_on_alone(self, ctx: RequestContext, stream: Stream) -> None:
+        """The upstream goes on and bills: read its answer to the usage, unless it is to stop as well."""
+        if ctx.cut:
+            return
+        if self._is_stopped(ctx):
+            await stream.break_off()
+        else:
             self._drain(ctx, partial(stream.read_out, ctx), stream.answer.close)
+
+    def _is_stopped(self, ctx: RequestContext) -> bool:
+        """Is the answer wanted by nobody, so that its upstream is to stop as well?"""
+        return ctx.bearer_run is not None or self._guards.controls.is_interrupted(ctx)
 
 
 def _is_stream(ctx: RequestContext, answer: UpstreamAnswer) -> bool:
@@ -337,6 +347,8 @@ def _with_own_headers(response: R, ctx: RequestContext) -> R:
     response.headers[DECISION_HEADER] = ctx.id
     if ctx.bridged:
         response.headers[BRIDGED_HEADER] = ", ".join(f"{change.feature}={change.action}" for change in ctx.bridged)
+    if ctx.closing is not None and ctx.reason is not None:
+        response.headers[REASON_HEADER] = ctx.reason
     if ctx.gave_up:
         response.headers[SHOULD_RETRY_HEADER] = "false"
     return response

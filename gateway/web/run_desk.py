@@ -24,7 +24,7 @@ Shown = Mapping[str, Any]
 
 _Why = Annotated[str, msgspec.Meta(max_length=WHY_CHARS_MAX)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
-_Id = Annotated[str, msgspec.Meta(max_length=HEADER_VALUE_CHARS_MAX, pattern="^[!-~]+$")]
+_Id = Annotated[str, msgspec.Meta(max_length=HEADER_VALUE_CHARS_MAX, pattern=r"^[!-~]+\Z")]
 """What a header can carry: the run's model requests name their session in one."""
 _Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -186,6 +186,10 @@ class RunDesk(Protocol):
 
         Beside the card stands `approval`: `needed` (would a start without consent wait for a person?) and `reason`.
         """
+        ...
+
+    async def card_of(self, principal: Principal, run: str) -> Shown:
+        """The same of a run that is there, for whoever is to approve it; `approval` says whether it waits for that."""
         ...
 
     async def draft(self, principal: Principal, request: DraftWorkflow) -> Shown:

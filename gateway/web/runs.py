@@ -106,7 +106,7 @@ def _reading(desk: RunDesk) -> list[web.RouteDef]:
         most = _limit(request)
         rows = await desk.rows(
             _principal(request),
-            session=request.query.get("session"),
+            session=_session(request),
             states=_states(request),
             before=_before(request),
             most=most + 1,
@@ -115,6 +115,9 @@ def _reading(desk: RunDesk) -> list[web.RouteDef]:
 
     async def show(request: web.Request) -> web.Response:
         return _json(await desk.record(_principal(request), _id(request)))
+
+    async def card(request: web.Request) -> web.Response:
+        return _json(await desk.card_of(_principal(request), _id(request)))
 
     async def list_agents(request: web.Request) -> web.Response:
         most, after = _limit(request), _number(request, "after", -1)
@@ -141,6 +144,7 @@ def _reading(desk: RunDesk) -> list[web.RouteDef]:
     return [
         web.get(RUNS_PATH, list_runs),
         web.get(f"{RUNS_PATH}/{{id}}", show),
+        web.get(f"{RUNS_PATH}/{{id}}/card", card),
         web.get(f"{RUNS_PATH}/{{id}}/agents", list_agents),
         web.get(f"{RUNS_PATH}/{{id}}/agents/{{index}}", show_agent),
         web.get(f"{RUNS_PATH}/{{id}}/result", result),
@@ -161,8 +165,7 @@ def _listening(desk: RunDesk, streams: RunStreams) -> list[web.RouteDef]:
             after = _number(request, "after", 0, header="last-event-id")
             return await streams.send(request, await desk.follow(principal, run, after=after), after)
         most, after = _limit(request), _number(request, "after", 0)
-        types = tuple(filter(None, request.query.get("types", "").split(",")))
-        found = await desk.events(principal, run, after=after, types=types, most=most + 1)
+        found = await desk.events(principal, run, after=after, types=_types(request), most=most + 1)
         page = found[:most]
         return _page("events", [msgspec.Raw(each.text) for each in page], page[-1].seq if len(found) > most else None)
 
@@ -302,6 +305,21 @@ def _before(request: web.Request) -> str | None:
     if before is not None and _run_id.fullmatch(before) is None:
         raise _malformed("before: the id of a run, as `next` of the page before gave it")
     return before
+
+
+def _session(request: web.Request) -> str | None:
+    session = request.query.get("session")
+    if session is not None and not (session.isascii() and session.isprintable()):
+        raise _malformed("session: the id of a session, as its runs show it")
+    return session
+
+
+def _types(request: web.Request) -> tuple[str, ...]:
+    """`types=log,warning`; none: all."""
+    text = request.query.get("types", "")
+    if not (text.isascii() and text.isprintable()):
+        raise _malformed("types: names of events, as they stand in `type`")
+    return tuple(filter(None, text.split(",")))
 
 
 def _states(request: web.Request) -> tuple[RunState, ...]:

@@ -139,10 +139,11 @@ class Stream:
             if self._is_past(ctx) and not await self._covers(ctx):
                 return await self._cut(ctx)
 
-    async def break_off(self, ending: Awaitable[None]) -> None:
+    async def break_off(self, ending: Awaitable[None] | None = None) -> None:
         """Read nothing more. The tap sees what had come by then, once the client has got its `ending`."""
         await self.answer.close()
-        await ending
+        if ending is not None:
+            await ending
         with contextlib.suppress(GatewayError):
             self._discard()
             for chunk in self.answer.taken():

@@ -125,6 +125,7 @@ def _agent(node: AgentNode, fuses: Fuses, now_ms: int) -> dict[str, object]:
         "parent": node.parent,
         "depth": node.depth,
         "parent_inferred": node.parent_inferred,
+        "unasked": node.unasked,
         "agent_type": node.agent_type,
         "tool_use_id": node.spawned_by,
         "background": node.background,

@@ -99,5 +99,5 @@ class Allowance:
         spent = self.usage.cost_nanousd
         if spent is None:
             raise limit_reached("no price is known for the agent's model, so its limit maxCostUsd cannot be kept")
-        if spent >= round(most * NANOUSD_PER_USD):
+        if spent / NANOUSD_PER_USD >= most:
             raise limit_reached(f"the agent reached its limit of ${most:g} (maxCostUsd)")

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from runtime.agents.allowance import Allowance
+from runtime.agents.allowance import Allowance, limit_reached
 from runtime.agents.answer import Answer, AnswerReader, BrokenStream
 from runtime.agents.client import GatewayClient, headers_of
 from runtime.agents.endings import AttemptOver
@@ -16,6 +16,7 @@ from runtime.agents.refusals import (
     BLOCKED_DELAY_SECONDS,
     Again,
     Blocked,
+    OwnWords,
     Refusal,
     Stalled,
     advise,
@@ -89,23 +90,29 @@ class Asker:
             transcript.add_text(text)
 
     async def _send(self, body: bytes) -> Answer:
-        """One try. Raises `Refusal` and `Stalled`."""
-        reader = AnswerReader()
+        """One try. Raises `Refusal`, `Stalled`, and `AttemptOver` where the gateway ends the turn in its own words."""
+        reader, is_own = AnswerReader(), False
         idle_ms = self.task.options.idle_timeout_ms
         idle_seconds = idle_ms / 1000 if idle_ms is not None else self.task.run.limits.idle_seconds
         try:
             async with aclosing(self.dispatch.client.stream(self._headers, body, idle_seconds)) as events:
                 async for event in events:
+                    if isinstance(event, OwnWords):
+                        is_own = True
+                        continue
                     waited = not reader.begun
                     reader.feed(event)
                     if waited and reader.begun:
                         self.watch.began()
-            return reader.finish()
+            answer = reader.finish()
         except BrokenStream as broken:
             raise Refusal(message=str(broken)) from None
         finally:
             if reader.begun:
                 self._count(reader)
+        if is_own:
+            raise limit_reached(answer.text)
+        return answer
 
     def _count(self, reader: AnswerReader) -> None:
         model = reader.model or self.task.run.model or ""
@@ -124,14 +131,14 @@ class Asker:
             raise advice
         if isinstance(advice, Blocked) and advice.limit.kind != "throttled":
             with self.allowance.paused():
-                await self._stay_blocked(advice.limit)
+                await self._stay_blocked(advice)
             return
         await self._back_off(refusal, advice, patience)
 
-    async def _stay_blocked(self, limit: Limited) -> None:
+    async def _stay_blocked(self, blocked: Blocked) -> None:
         since = self.dispatch.clock.monotonic()
-        await self.watch.limited(limit)
-        left = since + BLOCKED_DELAY_SECONDS - self.dispatch.clock.monotonic()
+        await self.watch.limited(blocked.limit)
+        left = since + max(BLOCKED_DELAY_SECONDS, blocked.after_seconds or 0.0) - self.dispatch.clock.monotonic()
         if left > 0:
             await self.dispatch.wait(left)
 

@@ -135,10 +135,20 @@ class _Attempt:
     @asynccontextmanager
     async def _tools(self, kind: AgentKind, folder: str | None) -> AsyncGenerator[Tools]:
         tools = await self.means.toolboxes.open(folder, allowed_tools(kind, self.task.options))
+        self._tell_missing(tools, folder)
         try:
             yield tools
         finally:
             await tools.close()
+
+    def _tell_missing(self, tools: Tools, folder: str | None) -> None:
+        """Names that are none, or not to be had here: an agent without them would be another one silently."""
+        had = [each["name"] for each in tools.definitions]
+        missing = sorted(set(self.task.options.tools or ()) - {*had, OUTPUT_TOOL})
+        if missing:
+            there = ", ".join(had) or "none" if folder is not None else "none in a run without a workspace"
+            text = f'agent(): option "tools" names what cannot be given: {", ".join(missing)}; given: {there}'
+            self.watch.warn("missing_tools", text)
 
     def _begin(self, kind: AgentKind, model: str, *, tools: Tools, folder: str | None) -> Conversation:
         task, options = self.task, self.task.options
@@ -216,13 +226,16 @@ def allowed_tools(kind: AgentKind, options: CallOptions) -> list[str] | None:
 
 
 def offered_tools(tools: Tools, kind: AgentKind, options: CallOptions) -> list[dict[str, Any]]:
-    """Definitions of what may be called. What is taken away for some arguments (`Bash(rm *)`) is taken away."""
+    """Definitions of what may be called. What is taken away for some arguments (`Bash(rm *)`) is taken away, and so
+    is what is spelt otherwise (`bash`).
+    """
     allowed = allowed_tools(kind, options)
-    refused = {name.partition("(")[0].strip() for name in options.disallowed_tools} | {OUTPUT_TOOL, DENIED_TOOL}
+    names = (*options.disallowed_tools, OUTPUT_TOOL, DENIED_TOOL)
+    refused = {name.partition("(")[0].strip().casefold() for name in names}
     return [
         each
         for each in tools.definitions
-        if each["name"] not in refused and (allowed is None or each["name"] in allowed)
+        if each["name"].casefold() not in refused and (allowed is None or each["name"] in allowed)
     ]
 
 

@@ -1,93 +1,67 @@
-"""The gateway as the agents reach it: one HTTP client for all attempts of the process, the official SDK on it.
+"""The gateway as the agents reach it: where it is, and what every request of an attempt says of who asks.
 
-The SDK's raw events are used, not its models: blocks it does not know go back as they came, and a request costs half
-the processor time. It retries nothing by itself; `asking.py` does, because it knows the run. Proxies of the environment
-are left out of it, redirects are not followed and cookies not kept: the bearer goes to the gateway and nowhere else.
+The requests are made by `sdk.py`, which the first of them loads while the loop goes on: that takes most of a second
+and 50 MB, and most gateways drive no runs.
 """
 
+import asyncio
+import gc
 from collections.abc import AsyncGenerator, Mapping
-from http.cookiejar import DefaultCookiePolicy
-
-import httpx2
-from anthropic import APIConnectionError, APIStatusError, AsyncAnthropic, AsyncStream, DefaultAioHttpClient, omit
+from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from gateway.contract import (
     AGENT_HEADERS,
     MAIN_AGENT,
-    MESSAGES_PATH,
     OWN_HEADER_PREFIX,
     PARENT_AGENT_HEADERS,
     RUN_HEADER,
     SESSION_HEADERS,
 )
-from runtime.agents.refusals import Refusal, Stalled
 from runtime.ports import AgentTask
 
-CONNECT_SECONDS = 10.0
-CONNECTIONS_MAX = 1_024
+if TYPE_CHECKING:
+    from runtime.agents.sdk import SdkClient
+
 ATTEMPT_HEADER = f"{OWN_HEADER_PREFIX}idempotency-key"
 """`run/call/attempt` (W58). Not `idempotency-key`: an attempt makes many requests that differ."""
 
 
-_NO_OTHER_BEARER = {"authorization": omit, "content-type": "application/json"}
-"""The SDK would send the credential that it was made with beside the run's."""
-
-
 class GatewayClient:
-    """Holds connections; `close` when no attempt runs any more."""
+    """One for all attempts of the process; `close` when none runs any more."""
 
     def __init__(self, base_url: str) -> None:
-        self._http = DefaultAioHttpClient(
-            base_url=base_url,
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx2.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=CONNECTIONS_MAX),
-        )
-        self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
-        self._sdk = AsyncAnthropic(
-            api_key="of-the-run",
-            base_url=base_url,
-            max_retries=0,
-            http_client=self._http,
-            default_headers={"user-agent": "ringfence-runtime"},
-        )
+        self._base_url = base_url
+        self._sdk: SdkClient | None = None
+        self._loading = asyncio.Lock()
 
     def reach(self, base_url: str) -> None:
         """From now on the gateway is there: where it listens is known only once it does."""
-        self._http.base_url = base_url
-        self._sdk.base_url = base_url
+        self._base_url = base_url
+        if self._sdk is not None:
+            self._sdk.reach(base_url)
 
     async def stream(self, headers: Mapping[str, str], body: bytes, idle_seconds: float) -> AsyncGenerator[object]:
-        """The events of an answer. Raises `Refusal`, or `Stalled` after so many seconds without a byte."""
-        timeout = httpx2.Timeout(None, connect=CONNECT_SECONDS, read=idle_seconds)
-        try:
-            events = await self._sdk.post(
-                MESSAGES_PATH,
-                content=body,
-                cast_to=object,
-                stream=True,
-                stream_cls=AsyncStream[object],
-                options={"headers": {**_NO_OTHER_BEARER, **headers}, "timeout": timeout},
-            )
-            async with events:
-                async for event in events:
-                    yield event
-        except httpx2.ReadTimeout:
-            raise Stalled(idle_seconds) from None
-        except APIConnectionError as error:
-            if isinstance(error.__cause__, httpx2.ReadTimeout):
-                raise Stalled(idle_seconds) from None
-            raise Refusal(message=f"the gateway could not be reached: {_cause(error)}") from None
-        except APIStatusError as error:
-            raise _refusal(error) from None
-        except httpx2.HTTPError as error:
-            raise Refusal(message=f"the connection to the gateway broke: {_cause(error)}") from None
-        except ValueError as error:
-            raise Refusal(message=f"the answer could not be read: {error}") from None
+        """The events of an answer, after `OwnWords` if it is the gateway's.
+
+        Raises `Refusal`, or `Stalled` after so many seconds without a byte.
+        """
+        sdk = self._sdk or await self._load()
+        async with aclosing(sdk.stream(headers, body, idle_seconds)) as events:
+            async for event in events:
+                yield event
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._sdk.close()
+        if self._sdk is not None:
+            await self._sdk.close()
+
+    async def _load(self) -> "SdkClient":
+        async with self._loading:
+            if self._sdk is None:
+                client = await asyncio.to_thread(_import_sdk)
+                self._sdk = client(self._base_url)
+            return self._sdk
 
 
 def headers_of(task: AgentTask) -> dict[str, str]:
@@ -107,17 +81,14 @@ def idempotency_key(task: AgentTask) -> str:
     return f"{task.run.id}/{task.index}/{task.attempt}"
 
 
-def _refusal(error: APIStatusError) -> Refusal:
-    """In a stream that has begun, status and headers are those of its beginning, and say nothing of the error."""
-    begun = error.response.is_success
-    return Refusal(
-        status=None if begun else error.status_code,
-        type=str(error.type or ""),
-        message=error.api_message or error.message,
-        headers={} if begun else {name.lower(): value for name, value in error.response.headers.items()},
-    )
-
-
-def _cause(error: Exception) -> str:
-    cause = error.__cause__ or error
-    return str(cause) or type(cause).__name__
+def _import_sdk() -> "type[SdkClient]":
+    """Without the garbage collector, which would hold up everybody to walk again and again what stays for good."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        from runtime.agents.sdk import SdkClient
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
+    return SdkClient

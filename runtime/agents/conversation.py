@@ -26,8 +26,6 @@ from runtime.ports import ToolAnswer, Watch
 
 CUT_OFFS_MAX = 3
 """Answers in a row that reach the limit of output before the agent is given up."""
-CLOSED_BY_GATEWAY = "Ringfence ended this turn"
-"""How the gateway's own closing message begins. It used no token, which no answer of a model can say."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,8 +58,6 @@ class Conversation:
     def _note(self, answer: Answer) -> None:
         text = "".join([*self._cut_offs, answer.text])
         self.last_text = text if text.strip() else self.last_text
-        if answer.tokens.total == 0 and answer.text.startswith(CLOSED_BY_GATEWAY):
-            raise limit_reached(answer.text)
         requested = self.transcript.model
         if not self._told_of_model and not is_same_model(requested, answer.model):
             self._told_of_model = True

@@ -1,9 +1,10 @@
 """What to do about a request that was not answered. A table in words, from top to bottom; pure.
 
+x-ringfence-reason: stopped, fuse_blown   over: `stopped`, `limit`
+x-ringfence-reason: held                  ask again after a while, for as long as it takes
 billing_error, 402                        ask again when the run's money allows it
 429, unified rate limit rejected          ask again when the provider's limit is reset
 permission_error, 403, 451                over: `permission`
-429, x-should-retry: false                over: `limit` when a fuse says so, else `stopped`
 429, 529, and their types in a stream     ask again after a while, and tell the run that it was throttled
 x-should-retry: false                     over: `api_error`
 no status, 408, 409, 5xx                  ask again after a while
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.contract import SHOULD_RETRY_HEADER
+from gateway.contract import REASON_HEADER, SHOULD_RETRY_HEADER
 from runtime.agents.endings import AttemptOver
 from runtime.core.model import NullReason
 from runtime.ports import Limited
@@ -22,9 +23,10 @@ from runtime.ports import Limited
 FIRST_DELAY_SECONDS = 0.5
 DELAY_SECONDS_MAX = 30.0
 BLOCKED_DELAY_SECONDS = 1.0
-"""Shortest time between two requests that money or a quota refuses, whatever the run says."""
+"""Shortest time between two requests that money, a quota or a person's hold refuses, whatever the run says."""
 UNIFIED_STATUS = "anthropic-ratelimit-unified-status"
 UNIFIED_RESET = "anthropic-ratelimit-unified-reset"
+_ENDED: Mapping[str, NullReason] = {"stopped": "stopped", "fuse_blown": "limit"}
 _THROTTLED_TYPES = frozenset({"rate_limit_error", "overloaded_error"})
 _PASSING_TYPES = frozenset({"api_error", "timeout_error"})
 _EFFORTS_BELOW: Mapping[str, str] = {"max": "xhigh", "xhigh": "high"}
@@ -52,6 +54,11 @@ class Stalled(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class OwnWords:
+    """Comes before the events of an answer that the gateway gives itself, in place of a model."""
+
+
+@dataclass(frozen=True, slots=True)
 class Again:
     """Ask again. `after_seconds` None: nobody said when."""
 
@@ -71,7 +78,11 @@ Advice = Again | Blocked | AttemptOver
 
 def advise(refusal: Refusal, now_ms: int) -> Advice:
     """What to do about it."""
-    status, kind = refusal.status, refusal.type
+    status, kind, reason = refusal.status, refusal.type, refusal.headers.get(REASON_HEADER, "")
+    if reason in _ENDED:
+        return AttemptOver(_ENDED[reason], refusal.message)
+    if reason == "held":
+        return _blocked("held", refusal, now_ms)
     retry = refusal.headers.get(SHOULD_RETRY_HEADER)
     if kind == "billing_error" or status == 402:
         return _blocked("budget", refusal, now_ms)
@@ -79,8 +90,6 @@ def advise(refusal: Refusal, now_ms: int) -> Advice:
         return _blocked("quota", refusal, now_ms)
     if kind == "permission_error" or status in (403, 451):
         return AttemptOver("permission", refusal.message)
-    if status == 429 and retry == "false":
-        return AttemptOver(_ended_by(refusal), refusal.message)
     if status in (429, 529) or kind in _THROTTLED_TYPES:
         return _blocked("throttled", refusal, now_ms)
     if retry != "false" and (retry == "true" or _is_passing(status, kind)):
@@ -108,16 +117,14 @@ def _is_passing(status: int | None, kind: str) -> bool:
     return status >= 500 or status in (408, 409)
 
 
-def _ended_by(refusal: Refusal) -> NullReason:
-    return "limit" if "fuse" in refusal.message else "stopped"
-
-
-def _blocked(kind: Literal["budget", "quota", "throttled"], refusal: Refusal, now_ms: int) -> Blocked:
+def _blocked(kind: Literal["budget", "quota", "throttled", "held"], refusal: Refusal, now_ms: int) -> Blocked:
     after = _retry_after(refusal)
     until_ms = None if after is None else now_ms + round(after * 1000)
-    if kind != "throttled" and (reset := _seconds(refusal.headers.get(UNIFIED_RESET))) is not None:
+    if kind in ("throttled", "held"):
+        return Blocked(Limited(kind, refusal.message, until_ms), after)
+    if (reset := _seconds(refusal.headers.get(UNIFIED_RESET))) is not None:
         until_ms = round(reset * 1000)
-    return Blocked(Limited(kind, refusal.message, until_ms), after if kind == "throttled" else None)
+    return Blocked(Limited(kind, refusal.message, until_ms))
 
 
 def _retry_after(refusal: Refusal) -> float | None:

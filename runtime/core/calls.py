@@ -42,6 +42,8 @@ class Call:
     stalls: int = 0
     retries: int = 0
     messages: int = 0
+    prefix: bytes = b""
+    """What `prefix_of` gave, once it was asked for."""
 
     @property
     def is_open(self) -> bool:
@@ -61,9 +63,13 @@ def agent_id_of(run: RunId, index: CallIndex, attempt: int) -> AgentId:
 
 def prefix_of(call: Call) -> bytes:
     """Calls of one prefix share what a provider caches of their prompts (W97); a folder of its own is named in it."""
-    options = call.options
+    call.prefix = call.prefix or _prefix(call.index, call.options)
+    return call.prefix
+
+
+def _prefix(index: CallIndex, options: CallOptions) -> bytes:
     if options.isolation is not None:
-        return str(call.index).encode()
+        return str(index).encode()
     shared = (options.model, options.effort, options.agent_type, options.tools)
     return sha256(msgspec.json.encode((shared, options.disallowed_tools, options.schema), order="sorted")).digest()
 

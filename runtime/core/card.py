@@ -12,7 +12,7 @@ import msgspec
 
 from runtime.core.forecast import Rehearsal, diff_scripts
 from runtime.core.limits import Limits
-from runtime.core.model import Tokens
+from runtime.core.model import INHERIT, Tokens
 from runtime.core.preview import (
     AgentRange,
     Cost,
@@ -78,6 +78,8 @@ class Facts(Protocol):
     @property
     def nested_workflows(self) -> int: ...
     @property
+    def isolations(self) -> Sequence[str]: ...
+    @property
     def planned(self) -> Sequence[PlannedFacts]: ...
     @property
     def sites(self) -> Sequence[SiteFacts]: ...
@@ -99,6 +101,11 @@ class Launch:
     session_model: str | None = None
     forced_model: str | None = None
     """Every agent gets it, whatever the script says."""
+    models: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What short names of models stand for."""
+    workspace: str | None = None
+    cap_nanousd: int | None = None
+    """What the run may cost before it is paused."""
     history: Sequence[Earlier] = ()
     """Runs of this name, newest first."""
     typical: Mapping[str | None, Sequence[Tokens]] = field(default_factory=dict[str | None, Sequence[Tokens]])
@@ -155,6 +162,12 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """Call sites that name no model and no agent type: they get the model of the session."""
     forced_model: str | None
     price: PriceRange
+    cap_nanousd: int | None
+    """At so much the run is paused (W118). None: it has no cap of its own."""
+    workspace: str | None
+    """The folder in which its agents' tools work. None: they have none."""
+    isolations: tuple[str, ...]
+    """That the script names, such as `worktree`."""
     remaining_nanousd: int | None
     dry_run: Rehearsal | None
     script: str
@@ -169,7 +182,8 @@ def build_card(launch: Launch, cost: Cost) -> Card:
     """Put together; nothing is looked up."""
     agents = _agents(launch)
     shares = _shares(launch)
-    price = price_by_history(launch.history) or price_by_list(agents, shares, launch.typical, cost)
+    calls = launch.rehearsal.calls if launch.rehearsal is not None else None
+    price = price_by_history(launch.history, calls) or price_by_list(agents, shares, launch.typical, cost)
     approved = launch.approved_script
     return Card(
         name=launch.name,
@@ -180,6 +194,9 @@ def build_card(launch: Launch, cost: Cost) -> Card:
         inheriting_sites=sum(_inherits(site) for site in launch.facts.sites),
         forced_model=launch.forced_model,
         price=price,
+        cap_nanousd=launch.cap_nanousd,
+        workspace=launch.workspace,
+        isolations=tuple(launch.facts.isolations),
         remaining_nanousd=launch.remaining_nanousd,
         dry_run=launch.rehearsal,
         script=launch.script,
@@ -236,14 +253,17 @@ def _phases(launch: Launch) -> tuple[CardPhase, ...]:
 
 
 def _use(launch: Launch, model: str | None, agent_type: str | None, count: int) -> ModelUse:
+    model = None if model == INHERIT else model
     inherited = model is None and agent_type is None and launch.forced_model is None
-    resolved = None if model is None and agent_type is not None else _resolved(launch, model)
-    return ModelUse(model=launch.forced_model or resolved, count=count, inherited=inherited, agent_type=agent_type)
+    is_known = model is not None or agent_type is None or launch.forced_model is not None
+    resolved = _resolved(launch, model) if is_known else None
+    return ModelUse(model=resolved, count=count, inherited=inherited, agent_type=agent_type)
 
 
 def _resolved(launch: Launch, model: str | None) -> str | None:
     """As W50 has it, as far as can be told: an agent type may name another."""
-    return launch.forced_model or (_seen(model) if model is not None else launch.session_model)
+    named = launch.forced_model or (_seen(model) if model not in (None, INHERIT) else launch.session_model)
+    return None if named is None else launch.models.get(named, named)
 
 
 def _seen(text: str | None) -> str | None:
@@ -251,7 +271,7 @@ def _seen(text: str | None) -> str | None:
 
 
 def _inherits(site: SiteFacts) -> bool:
-    return site.model is None and site.agent_type is None and not site.more
+    return site.model in (None, INHERIT) and site.agent_type is None and not site.more
 
 
 def _consent(launch: Launch) -> Consent:

@@ -10,12 +10,13 @@ from runtime.core.model import CallOptions
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
 )
-_SPACE = re.compile(r"\s+")
 _CUT = "\u2026"
 
 
 def visible(text: str) -> str:
     """What cannot be seen or reorders what is seen as `\\u{202E}`; TAB and line ends stay."""
+    if text.isprintable():
+        return text
     return _UNSEEN.sub(lambda found: f"\\u{{{ord(found.group()):04X}}}", text)
 
 
@@ -31,4 +32,4 @@ def label_of(prompt: str, options: CallOptions) -> str:
 
 def one_line(text: str, chars_max: int) -> str:
     """For names and labels."""
-    return clip(visible(_SPACE.sub(" ", text[: 4 * chars_max]).strip()), chars_max)
+    return clip(visible(" ".join(text[: 4 * chars_max].split())), chars_max)

@@ -7,6 +7,7 @@ started by `phase()` or by a call in it, and ended when another one has begun si
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -20,7 +21,6 @@ from runtime.core.journal import (
     IssuedLine,
     Line,
     LogLine,
-    NestedLine,
     PhaseLine,
     RefusedLine,
     ResultLine,
@@ -32,19 +32,19 @@ from runtime.core.journal import (
 )
 from runtime.core.limits import DESCRIPTION_CHARS_MAX, LOG_CHARS_MAX, NAME_CHARS_MAX
 from runtime.core.model import Failure, RunSpec
-from runtime.core.phases import Phase, PhaseBook, workflow_run_id
+from runtime.core.phases import Phase, workflow_run_id
 from runtime.core.standing import MANAGED_RESULT
 
 GOVERNED = "concurrency_changed"
 """A warning that has an event of its own (W96)."""
 BUDGET_PERCENTS = (50, 80, 100)
 ERROR_CHARS_MAX = 4_096
+MESSAGE_CHARS_MAX = 1_000
 
 _Settled = ResultLine | ErrorLine | RefusedLine | StoppedLine
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One event without its number."""
 
     id: str
@@ -56,7 +56,8 @@ class Event:
     def numbered(self, seq: int) -> msgspec.Raw:
         """As it is stored and sent."""
         head = {"id": self.id, "type": self.type, "seq": seq, "epoch": self.epoch, "at_ms": self.at_ms}
-        return msgspec.Raw(msgspec.json.encode({**head, **self.fields}))
+        processed_at = datetime.fromtimestamp(self.at_ms / 1000, UTC)
+        return msgspec.Raw(msgspec.json.encode({**head, "processed_at": processed_at, **self.fields}))
 
 
 @dataclass(slots=True)
@@ -96,20 +97,23 @@ class _Told:
 class Narrator:
     """Feed it every line, in order; each gives the events that follow from it. The same lines give the same events.
 
-    `epoch` names the host instance that tells them.
+    `epoch` names the host instance that tells them. `counts` are of the same lines, each fed to them before; what they
+    have of running attempts is not told.
     """
 
-    def __init__(self, spec: RunSpec, epoch: str) -> None:
+    def __init__(self, spec: RunSpec, epoch: str, counts: Counts) -> None:
         self._spec = spec
         self._epoch = epoch
         self._run = workflow_run_id(spec.id)
-        self._book = PhaseBook(spec)
-        self._counts = Counts(self._book)
+        self._book = counts.book
+        self._counts = counts
         self._running: dict[str, _Running] = {}
         self._current: dict[int, str] = {}
         """Phase that `phase()` named last, of the script (0) and of each nested workflow."""
         self._labels: dict[int, str] = {}
         self._cost = _Meter("cost", spec.max_cost_nanousd or 0)
+        self._cost_nanousd = 0
+        """Of ended attempts."""
         self._tokens = _Meter("tokens", spec.budget_tokens or 0)
         self._lines = 0
         self._created = False
@@ -125,7 +129,6 @@ class Narrator:
         if isinstance(line, EndedLine):
             self._end(told, line)
             return told.events
-        self._counts.feed(line)
         self._tell(told, line)
         return told.events
 
@@ -147,8 +150,6 @@ class Narrator:
                 )
             case ResultLine() | ErrorLine() | RefusedLine() | StoppedLine():
                 self._settle(told, line)
-            case NestedLine():
-                self._book.name_workflow(line)
             case PhaseLine():
                 phase = self._book.find(line.nested, line.title)
                 self._current[line.nested] = phase.id
@@ -221,6 +222,8 @@ class Narrator:
 
     def _settle(self, told: _Told, line: _Settled) -> None:
         call = self._counts.calls[line.index]
+        if not (isinstance(line, RefusedLine) or (isinstance(line, ResultLine) and line.cached)):
+            self._cost_nanousd += line.usage.cost_nanousd or 0
         if call.state in OPEN_CALLS:
             return
         self._add(
@@ -230,12 +233,13 @@ class Narrator:
             label=self._labels[line.index],
             state=call.state,
             reason=_reason_of(line),
+            message=visible(clip(_detail_of(line), MESSAGE_CHARS_MAX)),
             tokens=call.tokens,
             cost_nanousd=call.cost_nanousd,
             schema_attempts=line.schema_attempts if isinstance(line, ResultLine) else 0,
         )
         self._mark(told, self._tokens, self._counts.spent_tokens)
-        self._mark(told, self._cost, self._counts.used.cost_nanousd)
+        self._mark(told, self._cost, self._cost_nanousd)
         running = self._running.get(call.group.phase.id)
         if running is not None:
             self._end_if_done(told, running)
@@ -276,7 +280,7 @@ class Narrator:
         self._add(
             told,
             "status_ended",
-            result=MANAGED_RESULT.get(line.state, "error"),
+            result=_result(line),
             state=line.state,
             degraded=line.outcome.degraded,
             outcome=msgspec.structs.asdict(line.outcome),
@@ -309,6 +313,13 @@ def refused_start(error_type: str, message: str, at_ms: int, *, epoch: str) -> E
     return Event(f"wrev_refused-{at_ms}", "workflow_run.error", at_ms, epoch, fields)
 
 
+def _result(line: EndedLine) -> dict[str, Any]:
+    """An error with the same reason as the event before it."""
+    kind = MANAGED_RESULT.get(line.state, "error")
+    failure = {} if line.failure is None else {"error": _error(line.failure)}
+    return {"type": kind, **failure}
+
+
 def _details(spec: RunSpec) -> dict[str, str]:
     """What `meta` says of each phase."""
     try:
@@ -338,6 +349,17 @@ def _reason_of(line: _Settled) -> str | None:
             return line.thrown.code if line.thrown is not None else line.null
         case StoppedLine():
             return line.reason
+
+
+def _detail_of(line: _Settled) -> str:
+    """One sentence on why it gave nothing, and what to do."""
+    match line:
+        case ErrorLine() if line.thrown is None:
+            return line.detail
+        case ErrorLine() | RefusedLine():
+            return "" if line.thrown is None else line.thrown.message
+        case ResultLine() | StoppedLine():
+            return ""
 
 
 def _error(failure: Failure) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What happens to a run (events, past tense) and what is to be done for it (commands). Shapes only: `machine.py`."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -15,43 +14,37 @@ Resumption = Literal["resumed", "raised"]
 # Events.
 
 
-@dataclass(frozen=True, slots=True)
-class Approved:
+class Approved(msgspec.Struct, frozen=True):
     """A person said yes."""
 
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(msgspec.Struct, frozen=True):
     """A person or a policy said no."""
 
     by: str | None
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """There is a place for the run."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScriptDrained:
+class ScriptDrained(msgspec.Struct, frozen=True):
     """The sandbox answered: one drain per delivery, or the first of a start."""
 
     drains: tuple[Drained, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxLost:
+class SandboxLost(msgspec.Struct, frozen=True):
     """The script broke a limit, or its process is gone."""
 
     code: FailureCode
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class NestedFound:
+class NestedFound(msgspec.Struct, frozen=True):
     """A workflow that the script asked for was found and checked."""
 
     id: int
@@ -62,31 +55,27 @@ class NestedFound:
     meta: msgspec.Raw
 
 
-@dataclass(frozen=True, slots=True)
-class NestedMissing:
+class NestedMissing(msgspec.Struct, frozen=True):
     """It was not, or is no valid script."""
 
     id: int
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class TimerFired:
+class TimerFired(msgspec.Struct, frozen=True):
     """A timer of the script is due."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class FirstByteSeen:
+class FirstByteSeen(msgspec.Struct, frozen=True):
     """An answer to the first request of an attempt has begun."""
 
     index: CallIndex
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class RequestAnswered:
+class RequestAnswered(msgspec.Struct, frozen=True):
     """A model request of an attempt was answered."""
 
     index: CallIndex
@@ -94,8 +83,7 @@ class RequestAnswered:
     usage: Usage
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEnded:
+class AttemptEnded(msgspec.Struct, frozen=True):
     """An attempt is over."""
 
     index: CallIndex
@@ -103,13 +91,11 @@ class AttemptEnded:
     finished: Finished
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(msgspec.Struct, frozen=True):
     """The time that `WakeAt` asked for has come, or nothing has happened for a while."""
 
 
-@dataclass(frozen=True, slots=True)
-class PauseAsked:
+class PauseAsked(msgspec.Struct, frozen=True):
     """By a person, or because something will not go on just now. `freeze`: also agents stop, after their request."""
 
     reason: PauseReason
@@ -119,30 +105,26 @@ class PauseAsked:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ResumeAsked:
+class ResumeAsked(msgspec.Struct, frozen=True):
     """By a person; `max_cost_nanousd` raises the run's own cap."""
 
     by: str
     max_cost_nanousd: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Unblocked:
+class Unblocked(msgspec.Struct, frozen=True):
     """What the run was paused for is over: the quota was reset, a limit was raised."""
 
     reason: PauseReason
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(msgspec.Struct, frozen=True):
     """A person ends the run."""
 
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class AgentStopAsked:
+class AgentStopAsked(msgspec.Struct, frozen=True):
     """A person ends one call: it gives null."""
 
     index: CallIndex
@@ -150,16 +132,14 @@ class AgentStopAsked:
     skip: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AgentRestartAsked:
+class AgentRestartAsked(msgspec.Struct, frozen=True):
     """A person wants a fresh attempt of a running call."""
 
     index: CallIndex
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class MessageSent:
+class MessageSent(msgspec.Struct, frozen=True):
     """A person tells a running agent something."""
 
     index: CallIndex
@@ -167,13 +147,11 @@ class MessageSent:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class HandedOver:
+class HandedOver(msgspec.Struct, frozen=True):
     """The process that drives the run ends in good order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Noticed:
+class Noticed(msgspec.Struct, frozen=True):
     """Something to tell of that changes nothing."""
 
     code: str
@@ -207,27 +185,23 @@ Event = (
 # Commands. They are carried out in order, after the lines of the same step are durable.
 
 
-@dataclass(frozen=True, slots=True)
-class OpenSandbox:
+class OpenSandbox(msgspec.Struct, frozen=True):
     """Start the script; its first drain comes back as `ScriptDrained`."""
 
     program: Program
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """Tell the script; the drains come back as `ScriptDrained`."""
 
     deliveries: tuple[Delivery, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CloseSandbox:
+class CloseSandbox(msgspec.Struct, frozen=True):
     """Nothing of the script goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartAttempt:
+class StartAttempt(msgspec.Struct, frozen=True):
     """Ask policy and let the agent work; `AttemptEnded` comes back."""
 
     index: CallIndex
@@ -235,31 +209,27 @@ class StartAttempt:
     agent_id: AgentId
 
 
-@dataclass(frozen=True, slots=True)
-class AbortAttempt:
+class AbortAttempt(msgspec.Struct, frozen=True):
     """End an attempt at once; nothing comes back."""
 
     index: CallIndex
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetFrozen:
+class SetFrozen(msgspec.Struct, frozen=True):
     """Agents wait before their next model request, or go on."""
 
     frozen: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TellAgent:
+class TellAgent(msgspec.Struct, frozen=True):
     """Give a running agent a text before its next request."""
 
     index: CallIndex
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class FindWorkflow:
+class FindWorkflow(msgspec.Struct, frozen=True):
     """Find and check a script; `NestedFound` or `NestedMissing` comes back."""
 
     id: int
@@ -267,30 +237,26 @@ class FindWorkflow:
     path: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(msgspec.Struct, frozen=True):
     """`TimerFired` comes back then."""
 
     id: int
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClearTimer:
+class ClearTimer(msgspec.Struct, frozen=True):
     """It comes no more."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class WakeAt:
+class WakeAt(msgspec.Struct, frozen=True):
     """`Ticked` comes back then, in place of an earlier one that is due later."""
 
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The last line is written: let go of everything."""
 
 

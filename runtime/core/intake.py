@@ -36,6 +36,8 @@ class Strayed(Exception):
 
 def take_in(run: Run, drained: Drained) -> None:
     """Raises `Strayed`. What a script asks for after the refusal that ends it is not looked at any more (W99)."""
+    if run.brakes.is_refused_out:
+        return
     scopes = iter(run.batches.assign([op.scope for op in drained.ops if isinstance(op, AgentOp)]))
     if run.replay is not None:
         run.replay.next_drain()
@@ -112,7 +114,8 @@ def _warn(run: Run, op: WarnOp) -> None:
     if op.code == UNKNOWN_OPTION:
         if op.message in run.brakes.ignored_options:
             return
-        run.brakes.ignored_options.add(op.message)
+        if run.brakes.narrated < NARRATION_LINES_MAX:
+            run.brakes.ignored_options.add(op.message)
     _narrate(run, WarningLine(at_ms=run.now_ms, code=op.code, message=op.message, from_script=True))
 
 
@@ -146,6 +149,8 @@ def _tell_cut(run: Run) -> None:
 
 def _look_for(run: Run, op: WorkflowOp) -> None:
     run.nested += 1
+    if run.nested > NESTED_CALLS_MAX:
+        run.brakes.mistaken()
     if run.replay is not None:
         run.replay.nested_asked(op)
     if op.id in run.recovered.answered:

@@ -29,6 +29,8 @@ PROMPTS_BYTES_MAX = 64 * MIB
 """Of all agents of a run together: they are in memory while it is driven."""
 NARRATION_LINES_MAX = 5_000
 """Phases, logs and warnings of a script that its journal takes; of further ones nothing is kept."""
+MISTAKES_MAX = 1_000
+"""Calls of a run that could never begin, such as one with a schema that is none, after which it is ended."""
 PHASES_MAX = 256
 DECLARED_PHASES_MAX = 64
 NAME_CHARS_MAX = 64

@@ -1,4 +1,5 @@
-"""THE path of a run: `step(event, now_ms)` gives the journal lines and the commands that follow. No I/O, no clock.
+"""THE path of a run: `take(event, now_ms)` what happened, `advance()` gives the lines and the commands that follow.
+No I/O, no clock.
 
     launch     open -> pending_approval | queued;  Approved, Denied;  Begun -> running, OpenSandbox
     a drain    ScriptDrained: `intake.py` takes in what the script asked for, in program order
@@ -22,6 +23,7 @@ from runtime.core.intake import Strayed, answer_nested, fire, take_in
 from runtime.core.journal import EndedLine, HeldLine, MessageLine, RunLine, StateLine, WarningLine, lifted_line
 from runtime.core.limits import ARTEFACT_BYTES_MAX, MESSAGE_CHARS_MAX, MESSAGES_MAX
 from runtime.core.model import (
+    OPEN_STATES,
     CallIndex,
     Failure,
     FailureCode,
@@ -49,6 +51,7 @@ from runtime.core.settling import (
     suspend,
     too_dear,
 )
+from runtime.core.throws import STALLED, throw_text, unawaited_text
 from runtime.core.transitions import Illegal, Trigger, next_state
 
 FREEZING: frozenset[PauseReason] = frozenset({"budget", "quota"})
@@ -59,7 +62,7 @@ LARGE = "large_workflow"
 
 
 class Machine:
-    """One run. Every method gives the step that follows; `Illegal` is raised before anything has changed."""
+    """One run. What happens at once is taken one by one and followed by one step."""
 
     def __init__(self, spec: RunSpec, *, replay: Replay | None = None, recovered: Recovered | None = None) -> None:
         """`replay` holds the results of the run that this one resumes; `recovered` what its own journal says."""
@@ -108,15 +111,22 @@ class Machine:
         self._set_alarm()
         return self._done()
 
-    def step(self, event: Event, now_ms: int) -> Step:
-        """Raises `Illegal` for what a person may not do now."""
+    def take(self, event: Event, now_ms: int) -> None:
+        """It happened. Raises `Illegal`, before anything has changed, for what a person may not do now."""
         run = self.run
         run.now_ms = max(run.now_ms, now_ms)
-        if run.state in ("completed", "failed", "stopped", "denied"):
+        if run.state in OPEN_STATES:
+            self._take(event)
+        else:
             self._refuse_late(event)
-            return self._done()
-        self._take(event)
-        self._advance()
+
+    def advance(self) -> Step:
+        """Whatever can go on now, does. All that follows from what was taken."""
+        run = self.run
+        if run.state == "running":
+            self._go_on()
+        if run.state in OPEN_STATES:
+            self._set_alarm()
         return self._done()
 
     def _refuse_late(self, event: Event) -> None:
@@ -204,14 +214,6 @@ class Machine:
         run.busy, run.is_open = False, False
         run.failing = Failure(type="program_error", detail=code, message=message)
 
-    def _advance(self) -> None:
-        """Whatever can go on now, does."""
-        run = self.run
-        if run.state == "running":
-            self._go_on()
-        if run.state in ("queued", "running", "paused", "pending_approval"):
-            self._set_alarm()
-
     def _go_on(self) -> None:
         run = self.run
         if not run.is_open and run.failing is None:
@@ -229,8 +231,7 @@ class Machine:
                 self._start_calls()
                 self._tell()
             if self._is_stuck():
-                text = "the script waits for a promise that nothing can settle"
-                self._fail(Failure(type="program_error", detail="script_stalled", message=text))
+                self._fail(Failure(type="program_error", detail="script_stalled", message=f"the script {STALLED}"))
 
     def _tell(self) -> None:
         """Deliver what is settled. Taken-over results go one by one: each may lead to one that came earlier."""
@@ -444,7 +445,8 @@ class Machine:
         end = run.end
         assert end is not None
         if not isinstance(end, Returned):
-            self._fail(Failure(type="program_error", detail=end.code, message=end.message))
+            text = throw_text(end, program_of(run.spec))
+            self._fail(Failure(type="program_error", detail=end.code, message=text))
         elif len(bytes(end.value)) > ARTEFACT_BYTES_MAX:
             text = f"the result has {len(bytes(end.value))} bytes; at most {ARTEFACT_BYTES_MAX} are kept"
             self._fail(Failure(type="program_error", detail="result_too_large", message=text))
@@ -461,9 +463,7 @@ class Machine:
         for call in left:
             drop_call(run, call, "unawaited")
         if left:
-            names = ", ".join(str(call.index) for call in left[:10])
-            text = f"{len(left)} agents were not awaited when the script returned: {names}"
-            run.write(WarningLine(at_ms=run.now_ms, code="unawaited_agents", message=text))
+            run.write(WarningLine(at_ms=run.now_ms, code="unawaited_agents", message=unawaited_text(left)))
 
     def _close(
         self, value: msgspec.Raw | None, *, failure: Failure | None = None, by: str | None = None, message: str = ""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from runtime.core.calls import Call
-from runtime.core.limits import PHASES_MAX, Limits
+from runtime.core.limits import MISTAKES_MAX, PHASES_MAX, Limits
 from runtime.core.model import Failure, Usage
 
 NOTHING = Usage()
@@ -114,6 +114,8 @@ class Brakes:
 
     limits: Limits
     refusals: int = 0
+    mistakes: int = 0
+    """Calls that no cap and no budget has refused, but what they ask for."""
     idle_deliveries: int = 0
     idle_cpu_seconds: float = 0.0
     total_cpu_seconds: float = 0.0
@@ -130,10 +132,14 @@ class Brakes:
         """A call did not start."""
         self.refusals += 1
 
+    def mistaken(self) -> None:
+        """A call asked for what cannot be."""
+        self.mistakes += 1
+
     @property
     def is_refused_out(self) -> bool:
         """So many calls were refused that the run ends (W99)."""
-        return self.refusals >= self.limits.refusals
+        return self.refusals >= self.limits.refusals or self.mistakes >= MISTAKES_MAX
 
     def advanced(self) -> None:
         """A call was accepted, or a new phase begun."""
@@ -155,6 +161,9 @@ class Brakes:
     def tripped(self, last_refusal: str) -> Failure | None:
         """Why the run has to end now. `last_refusal` is the code of the last refused call."""
         limits = self.limits
+        if self.mistakes >= MISTAKES_MAX:
+            text = f"{self.mistakes} calls could not begin for what they ask, and the script asks for more; mend them"
+            return Failure(type="program_error", detail="runaway_script", message=text)
         if self.is_refused_out:
             over = "agent_limit_error" if last_refusal == "agent_limit" else "budget_error"
             text = f"{self.refusals} agent calls were refused and the script still asks for more; bound its loops"

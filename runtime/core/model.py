@@ -1,5 +1,6 @@
 """The words of a run: its states, its calls, what became of them. Values only; what happens when is `machine.py`."""
 
+import re
 from typing import Any, Literal, NewType
 
 import msgspec
@@ -8,6 +9,7 @@ from runtime.core.limits import Limits
 
 RunId = NewType("RunId", str)
 """`wf_` and at least six of `[a-z0-9-]` (W03)."""
+RUN_ID = re.compile(r"wf_[a-z0-9-]{6,61}")
 AgentId = NewType("AgentId", str)
 CallIndex = NewType("CallIndex", int)
 """Which call of the run, in the order in which the script issued them, from 0; nested workflows included."""

@@ -37,6 +37,8 @@ class PriceRange(msgspec.Struct, frozen=True, kw_only=True):
     tokens_high: int
     low_nanousd: int | None
     high_nanousd: int | None
+    unpriced: tuple[str, ...] = ()
+    """Models without a known price. Empty though the price is None: which models those will be, only a run can tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class Earlier:
     agents: int
     tokens: int
     cost_nanousd: int | None
+    """None: something in it has no known price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +69,21 @@ def agent_range(low: int, bound: int | None, cap: int) -> AgentRange:
     return AgentRange(low=low, high=high, text=str(high) if low == high else f"{low} to {high}")
 
 
-def price_by_history(history: Sequence[Earlier]) -> PriceRange | None:
-    """Least and most of the latest runs; None: there is none that had agents."""
+def price_by_history(history: Sequence[Earlier], calls: int | None = None) -> PriceRange | None:
+    """Least and most of the latest runs, as they were and as each would have been with so many `calls`: other `args`
+    may make a run larger, and a dry run may see less than there will be. None: there is none that had agents.
+    """
     runs = [run for run in history if run.agents][:HISTORY_MAX]
     if not runs:
         return None
-    costs = [run.cost_nanousd for run in runs if run.cost_nanousd is not None]
+    sizes = [(run, size) for run in runs for size in (run.agents, calls) if size]
+    tokens = [_portion(run.tokens, size, run.agents) for run, size in sizes]
+    costs = [_portion(run.cost_nanousd, size, run.agents) for run, size in sizes if run.cost_nanousd is not None]
     return PriceRange(
         basis="history",
         runs=len(runs),
-        tokens_low=min(run.tokens for run in runs),
-        tokens_high=max(run.tokens for run in runs),
+        tokens_low=min(tokens),
+        tokens_high=max(tokens),
         low_nanousd=min(costs, default=None),
         high_nanousd=max(costs, default=None),
     )
@@ -89,11 +96,12 @@ def price_by_list(
     calls = sum(share.calls for share in shares) or 1
     known = {share.agent_type: median_tokens(typical.get(share.agent_type, ())) for share in shares}
     tokens, nanousd = 0, 0
-    is_priced = True
+    unpriced: dict[str | None, None] = {}
     for share in shares:
         each = known[share.agent_type] or ASSUMED_TOKENS
         price = None if share.model is None else cost(share.model, each)
-        is_priced = is_priced and price is not None
+        if price is None:
+            unpriced[share.model] = None
         tokens += share.calls * each.total
         nanousd += share.calls * (price or 0)
     is_assumed = any(each is None for each in known.values())
@@ -101,8 +109,9 @@ def price_by_list(
         basis="assumed" if is_assumed else "typical",
         tokens_low=_portion(tokens, agents.low, calls),
         tokens_high=_portion(tokens, agents.high, calls),
-        low_nanousd=_portion(nanousd, agents.low, calls) if is_priced else None,
-        high_nanousd=_portion(nanousd, agents.high, calls) if is_priced else None,
+        low_nanousd=_portion(nanousd, agents.low, calls) if not unpriced else None,
+        high_nanousd=_portion(nanousd, agents.high, calls) if not unpriced else None,
+        unpriced=tuple(model for model in unpriced if model is not None),
     )
 
 

@@ -16,7 +16,7 @@ from runtime.core.replay import Hit, Replay
 
 @dataclass(slots=True)
 class Step:
-    """What follows from an event. The lines are durable before the first command is carried out (W151)."""
+    """What follows from events. The lines are durable before the first command is carried out (W151)."""
 
     lines: list[Line] = field(default_factory=list[Line])
     commands: list[Command] = field(default_factory=list[Command])

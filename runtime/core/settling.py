@@ -16,6 +16,7 @@ STALLS_MAX = 1
 """Fresh attempts after a stall (W57)."""
 RECOVERABLE: frozenset[NullReason] = frozenset({"api_error", "empty"})
 """What `retries` of a call tries again, where a fresh attempt may do better."""
+MORE_TOKENS = "look at budget.remaining() before a call, or start with more (budgetTokens, --budget-tokens)"
 StopReason = Literal["stopped", "skipped", "restarted", "interrupted", "unawaited", "run_ended"]
 
 
@@ -39,7 +40,7 @@ def over_budget(run: Run) -> Thrown | None:
     total = run.spec.budget_tokens
     if total is None or run.spend.output_tokens < total:
         return None
-    text = f"the token budget of {total} is used up ({run.spend.output_tokens} spent)"
+    text = f"the token budget of {total} is used up ({run.spend.output_tokens} spent); {MORE_TOKENS}"
     return Thrown(code="budget_exhausted", message=text)
 
 
@@ -50,7 +51,7 @@ def too_dear(run: Run, call: Call) -> Thrown | None:
         return over_budget(run)
     left = max(0, total - run.spend.output_tokens)
     text = f"{left} of the token budget of {total} are left; an agent of this phase takes {needed:.0f} on average"
-    return Thrown(code="budget_exhausted", message=text)
+    return Thrown(code="budget_exhausted", message=f"{text}; {MORE_TOKENS}")
 
 
 def let_go(run: Run, freed: Iterable[Call]) -> None:
@@ -207,6 +208,7 @@ def _count_refusal(run: Run, thrown: Thrown) -> None:
         run.last_refusal = thrown.code
     else:
         run.census.threw += 1
+        run.brakes.mistaken()
 
 
 def _count_error(run: Run, thrown: Thrown | None) -> None:

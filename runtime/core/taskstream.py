@@ -1,17 +1,14 @@
-"""The same run in the shapes of Claude Code's stream (W181, W92), and the pace of what may be left out (W182, W184).
-Pure functions of the view. The newest snapshot replaces the older ones.
+"""The same run in the shapes of Claude Code's stream (W181, W92). Pure functions of the view. The newest snapshot
+replaces the older ones; how often there is one is not said here.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from runtime.core.model import OPEN_STATES, AgentState, RunSpec
 from runtime.core.standing import TASK_STATUS, headline, notified_status
 from runtime.core.view import View
 
-PROGRESS_MS = 250
-"""Least time between two snapshots."""
 LATE_MS = 5_000
 """How long after the notification a snapshot may still be sent."""
 
@@ -26,24 +23,6 @@ _STREAM_STATES: Mapping[AgentState, StreamState] = {
     "skipped": "error",
     "cached": "cached",
 }
-
-
-@dataclass(slots=True)
-class Pace:
-    """Lets at most four snapshots a second through. Ends of runs are not asked about: they are sent at once."""
-
-    last_ms: int | None = None
-
-    def wait_ms(self, now_ms: int) -> int:
-        """How long the next one has to wait."""
-        return 0 if self.last_ms is None else max(0, self.last_ms + PROGRESS_MS - now_ms)
-
-    def passes(self, now_ms: int) -> bool:
-        """May one be sent now? Then it counts as sent."""
-        if self.wait_ms(now_ms):
-            return False
-        self.last_ms = now_ms
-        return True
 
 
 def task_started(spec: RunSpec, *, task_id: str, tool_use_id: str | None) -> dict[str, Any]:
@@ -106,27 +85,6 @@ def usage_of(view: View, now_ms: int) -> dict[str, int]:
         "tool_uses": used.tool_calls,
         "duration_ms": view.elapsed_ms(now_ms),
     }
-
-
-def work_is_done(events: Iterable[Mapping[str, Any]]) -> bool:
-    """Has every run that was created ended, and the parent gone idle since, with the end of its turn (W184)?"""
-    open_runs: set[str] = set()
-    idle = False
-    for event in events:
-        match event.get("type"):
-            case "workflow_run.created":
-                open_runs.add(event["workflow_run_id"])
-                idle = False
-            case "workflow_run.status_ended":
-                open_runs.discard(event["workflow_run_id"])
-                idle = False
-            case "session.status_running":
-                idle = False
-            case "session.status_idle":
-                idle = event.get("stop_reason", {}).get("type") == "end_turn"
-            case _:
-                pass
-    return idle and not open_runs
 
 
 def _agent(view: View, row: Mapping[str, Any], places: Mapping[str, int]) -> dict[str, Any]:

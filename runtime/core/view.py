@@ -60,6 +60,8 @@ class View:
         self.warnings: list[str] = []
         self._rows: list[Row] = []
         self._pauses: dict[str, StateLine] = {}
+        self._asked: StateLine | None = None
+        """Since when it has waited for an approval, and why."""
         self._started_ms: int | None = None
         self._updated_ms = spec.created_ms
         self._cap_nanousd = spec.max_cost_nanousd
@@ -173,6 +175,7 @@ class View:
             "warnings": list(self.warnings),
             "warnings_dropped": self._warnings_dropped,
             "logs": {"lines": self._logs, "dropped": self._logs_dropped},
+            "approval": self._approval_row(),
             "pauses": self._pause_rows(),
             "failure": self._failure_row(),
             "result": self._result_row(),
@@ -225,6 +228,7 @@ class View:
 
     def _change(self, line: StateLine) -> None:
         self.state = line.after
+        self._asked = line if line.after == "pending_approval" else None
         if is_lifted(line):
             self._pauses.pop(line.message, None)
         elif line.after == "paused":
@@ -241,6 +245,7 @@ class View:
         self.state = line.state
         self.failure = line.failure
         self.ended_ms = line.at_ms
+        self._asked = None
         self._pauses.clear()
         for row in self._rows:
             if row.counted.state in OPEN_CALLS:
@@ -262,6 +267,13 @@ class View:
             "tokens": {"total": self.spec.budget_tokens, "spent": self.counts.spent_tokens},
             "cost": {"cap_nanousd": self._cap_nanousd, "spent_nanousd": self.counts.used.cost_nanousd},
         }
+
+    def _approval_row(self) -> dict[str, Any] | None:
+        """While it waits for one. `by`: whoever a policy wants, or its owner."""
+        asked = self._asked
+        if asked is None:
+            return None
+        return {"by": self.spec.approval, "since_ms": asked.at_ms, "reason": visible(asked.message)}
 
     def _pause_rows(self) -> list[dict[str, Any]]:
         return [
@@ -286,6 +298,14 @@ class View:
         if end is None or end.state != "completed":
             return None
         return {"ref": ref_of(put_aside(end)[0])}
+
+
+def aged(record: dict[str, Any], now_ms: int) -> dict[str, Any]:
+    """A record that was written down a while ago, of a run that sleeps or is driven elsewhere: its times go on."""
+    for timed in (record, *record["phases"]):
+        if timed["ended_ms"] is None and timed["started_ms"] is not None:
+            timed["elapsed_ms"] = max(timed["elapsed_ms"], now_ms - timed["started_ms"])
+    return record
 
 
 def usage_row(used: Sum) -> dict[str, Any]:

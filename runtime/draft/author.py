@@ -10,7 +10,6 @@ from typing import Any
 from runtime.agents.allowance import Allowance
 from runtime.agents.answer import Answer
 from runtime.agents.asking import Asker, Dispatch
-from runtime.agents.conversation import CLOSED_BY_GATEWAY
 from runtime.agents.endings import AttemptOver
 from runtime.agents.prompts import unknown_tool
 from runtime.agents.toolcalls import result_block
@@ -95,8 +94,6 @@ class Author:
         if answer.stop_reason == "refusal":
             why = f": {answer.stop_detail}" if answer.stop_detail else ""
             raise RunError("draft_failed", f"the model refused to write a script for this task{why}")
-        if answer.tokens.total == 0 and answer.text.startswith(CLOSED_BY_GATEWAY):
-            raise RunError("limited", answer.text)
         self._transcript.add_answer(answer)
         told = ((call, unknown_tool(call.name)) for call in answer.tool_uses)
         results = [result_block(call, ToolAnswer(content=text, is_error=True)) for call, text in told]

@@ -98,8 +98,8 @@ class Link(asyncio.SubprocessProtocol):
             self.fail(SandboxFailed("protocol", "the sandbox does not keep to its protocol: it speaks unasked"))
         elif self._bytes_left < 0:
             self.fail(SandboxFailed("runaway_script", "the script asks for too much at once"))
-        self._arrived.extend(frames)
-        if frames:
+        elif frames:
+            self._arrived.extend(frames)
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -116,6 +116,11 @@ class MemoryRunStore:
         ]
         return found[:most]
 
+    async def completed(self, user: str, name: str, *, most: int) -> Sequence[RunRow]:
+        """Newest first."""
+        rows = await self.rows(user=user, session=None, states=("completed",), before=None, most=len(self._runs))
+        return [row for row in rows if row.name == name][:most]
+
     async def open_runs(self, session: str, user: str) -> int:
         """How many."""
         rows = (kept.row for kept in self._runs.values())

@@ -89,6 +89,16 @@ def rows(connection: sqlite3.Connection, wanted: Wanted) -> list[RunRow]:
     return [decode_row(text) for (text,) in connection.execute(statement, (*values, wanted.most))]
 
 
+def completed(connection: sqlite3.Connection, user: str, name: str, most: int) -> list[RunRow]:
+    """Newest first."""
+    found = connection.execute(
+        "SELECT row FROM runs WHERE user = ? AND name = ? AND state = 'completed' "
+        "ORDER BY created_ms DESC, id DESC LIMIT ?",
+        (user, name, most),
+    )
+    return [decode_row(text) for (text,) in found]
+
+
 def abandoned(connection: sqlite3.Connection, now_ms: int) -> list[RunRow]:
     """Open runs that nobody drives, oldest first."""
     found = connection.execute(

@@ -66,6 +66,10 @@ class SqliteRunStore:
         wanted = Wanted(user, session, states, before, most)
         return await self._readers.read(lambda connection: queries.rows(connection, wanted))
 
+    async def completed(self, user: str, name: str, *, most: int) -> Sequence[RunRow]:
+        """Newest first."""
+        return await self._readers.read(lambda connection: queries.completed(connection, user, name, most))
+
     async def open_runs(self, session: str, user: str) -> int:
         """How many."""
         return await self._readers.read(lambda connection: queries.open_runs(connection, session, user))

@@ -44,8 +44,8 @@ def create(connection: sqlite3.Connection, beginning: Beginning) -> Lease:
             raise Refusal(RunExists(RunId(found[0])))
         connection.execute("INSERT INTO starts VALUES (?, ?, ?)", (*key, row.id))
     connection.execute(
-        "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (row.id, row.owner.user, row.session, row.state, row.created_ms, row.updated_ms, encode_row(row)),
+        "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (row.id, row.owner.user, row.session, row.state, row.created_ms, row.updated_ms, encode_row(row), row.name),
     )
     lease = (row.id, owner, beginning.now_ms + FIRST_LEASE_MS, len(entry.lines))
     connection.execute("INSERT INTO leases (run, owner, fence, until_ms, lines) VALUES (?, ?, 1, ?, ?)", lease)

@@ -95,17 +95,14 @@ def _private() -> list[str]:
 def _protect(layout: Layout, folder: Folder) -> None:
     """`.git` and `.claude` read-only; as mounts, so that they cannot be moved away either.
 
-    A folder without `.claude` gets an empty one, which git does not see. One without `.git` may get a repository of
-    the agent's own. Reach: repositories further down in the folder are ordinary directories for a command.
+    A folder without them gets empty ones, which git does not see: a repository of an agent's own would be believed by
+    whoever runs git there next. Reach: repositories further down in the folder are ordinary directories for a command.
     """
     with folder.locate(".") as here:
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(".claude", dir_fd=here.directory)
         for name in (".git", ".claude"):
-            try:
-                descriptor = os.open(name, _AT, dir_fd=here.directory)
-            except FileNotFoundError:
-                continue
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=here.directory)
+            descriptor = os.open(name, _AT, dir_fd=here.directory)
             layout.bind("--ro-bind-fd", descriptor, f"{folder.path}/{name}")
             if stat.S_ISLNK(os.fstat(descriptor).st_mode):
                 raise Refused(f"Bash is refused here: {folder.path}/{name} is a link, which cannot be protected.")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from runtime.core.model import Worktree
 from runtime.ports import WorkspaceRefused
+from runtime.workspace.enclosed import problem_of
 from runtime.workspace.folders import Folders
 from runtime.workspace.git import CHECKOUT_SECONDS, Git, GitFailed, Repository
 
@@ -124,6 +125,9 @@ class GitWorkspaces:
         )
         top, common, prefix = f"{found}\n".split("\n")[:3]
         common = self._inside(top, common)
+        problem = await asyncio.to_thread(problem_of, common, WORKTREES_DIRECTORY)
+        if problem is not None:
+            raise GitFailed(f"its repository leads out of itself: {problem}")
         try:
             base = await self._git.run(here, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         except GitFailed:

@@ -18,6 +18,7 @@ PROMISED = {
     "ADMIN_PREFIX": "/ringfence/v1",
     "REQUEST_ID_HEADER": "request-id",
     "DECISION_HEADER": "x-ringfence-decision",
+    "REASON_HEADER": "x-ringfence-reason",
     "SHOULD_RETRY_HEADER": "x-should-retry",
     "DENIED_TOOL": "ringfence_denied",
     "SESSION_HEADERS": ("x-claude-code-session-id", "x-ringfence-session-id"),
@@ -33,7 +34,7 @@ def test_promised_name_is_unchanged(name: str, value: object) -> None:
 
 
 def test_headers_of_ours_share_the_prefix_that_is_kept_from_upstreams() -> None:
-    ours = [contract.RUN_HEADER, contract.DENIAL_FORM_HEADER, contract.DECISION_HEADER]
+    ours = [contract.RUN_HEADER, contract.DENIAL_FORM_HEADER, contract.DECISION_HEADER, contract.REASON_HEADER]
     for names in (contract.SESSION_HEADERS, contract.AGENT_HEADERS, contract.PARENT_AGENT_HEADERS):
         ours.append(names[1])
         assert not names[0].startswith(contract.OWN_HEADER_PREFIX)

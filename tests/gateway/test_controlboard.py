@@ -169,6 +169,15 @@ async def test_request_held_too_long_is_told_to_come_again() -> None:
     assert "everything was held by olga" in error.message
 
 
+async def test_held_request_of_a_run_is_told_at_once_since_its_agent_takes_silence_for_a_fault() -> None:
+    bench = Bench(hold_wait_seconds=3_600.0)
+    await bench.say("hold", "run:wf_1")
+    ctx = bench.request()
+    ctx.bearer_run = "wf_1"
+    error = await refusal(bench.start(ctx))
+    assert (error.reason, error.headers) == (Reason.HELD, {"retry-after": "30"})
+
+
 async def test_stop_ends_the_wait_of_a_held_request() -> None:
     bench = Bench()
     await bench.say("hold", "session:s")

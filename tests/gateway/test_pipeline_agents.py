@@ -103,13 +103,16 @@ async def test_a_fuse_that_ends_the_turn_answers_with_a_closing_message(
     body = {"model": MODELS[dialect], "max_tokens": 100, "stream": streamed, "messages": [USER]}
     sent = write_request(dialect, body)
     answers: list[tuple[int, bytes]] = []
+    reasons: list[str | None] = []
     async with ScriptedUpstream(hello if streamed else whole) as upstream:
         async with serving(tmp_path, upstream.base_url, fuses=fuse("session", "requests", 1, "end_turn")) as gateway:
             for _ in range(2):
                 async with gateway.post(sent.body, path=sent.path, headers=sent.headers) as response:
                     answers.append((response.status, await response.read()))
+                    reasons.append(response.headers.get("x-ringfence-reason"))
         records = gateway.audit("request")
     status, got = answers[-1]
+    assert reasons == [None, "fuse_blown"]
     assert status == 200 and len(upstream.received) == 1
     if streamed:
         events = read_events(dialect, got)

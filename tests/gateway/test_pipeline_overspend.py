@@ -16,8 +16,8 @@ import pytest
 
 from gateway.core.clamping import CLAMP_TOKENS_MIN
 from gateway.core.limits import Amounts
-from gateway.core.worst import overshoot_max
 from tests.support.gateway import CREDENTIAL, Serving, config_document, serving
+from tests.support.overshoot import overshoot_max
 from tests.support.process import Served, run_cli, served
 from tests.support.storm import (
     COST_NANOUSD,

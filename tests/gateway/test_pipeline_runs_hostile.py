@@ -33,7 +33,7 @@ ANSWER_SECONDS_MAX = 0.1
 GAP_SECONDS_MAX = 15.0
 """Between two agents of the other run, on a machine that has much to do. Alone it takes about 0.02."""
 OWNER = Principal(org="acme", team="platform", user="alice", credential="alice-laptop")
-STEADY = "let count = 0; for (;;) count += (await agent('next')).length"
+STEADY = "for (;;) { await agent('next'); await new Promise(go => setTimeout(go, 20)) }"
 
 
 def echo(asked: Asked) -> Said:

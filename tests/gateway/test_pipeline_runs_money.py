@@ -13,7 +13,7 @@ import pytest
 
 from runtime.core.model import RunId
 from tests.gateway.running import OLGA, Asked, Refused, Running, Said, reply, running
-from tests.support.upstream import error_answer, text_block
+from tests.support.upstream import error_answer, stream_answer, text_block
 
 DOLLAR = 15_000
 """Output tokens of the session's model that cost about so much with the prompt."""
@@ -198,3 +198,25 @@ async def test_w113_tokens_of_the_script_budget_are_those_of_the_ledger(tmp_path
         assert sum(each["cost_nanousd"] for each in requests) == record["usage"]["new"]["cost_nanousd"]
         assert {each["lineage"]["run"] for each in requests} == {run}
         assert text_block("one") in [gateway.asked[0].body["messages"][0]["content"][0]]
+
+
+async def test_w118_agent_that_crosses_the_cap_sends_no_further_request(tmp_path: Path) -> None:
+    """One that would go on at once, with nothing to do between two of its requests."""
+
+    def say(asked: Asked) -> Said:
+        blocks, stop = [text_block(f"part {asked.turn}")], "end_turn" if asked.turn == 3 else "max_tokens"
+        return stream_answer(
+            blocks, usage={"input_tokens": 100, "output_tokens": DOLLAR}, model=MODEL, stop_reason=stop
+        )
+
+    async with running(tmp_path, say, budgets=AMPLE) as gateway:
+        for most in (1, 2):
+            run = await gateway.start("return await agent('look')", model=MODEL, maxCostUsd=most * 0.3)
+            record = await gateway.in_state(run, "paused")
+            assert record["usage"]["new"]["cost_nanousd"] == most * CALL_NANOUSD
+            asked = len(gateway.asked)
+            await gateway.order(run, "resume", maxCostUsd=5)
+            record = await gateway.ended(run)
+            assert await gateway.result(run) == "part 1part 2part 3"
+            assert len(gateway.asked) - asked == 3 - most
+        assert len(gateway.asked) == 6

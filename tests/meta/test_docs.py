@@ -25,6 +25,7 @@ HEADERS = (
     contract.DENIAL_FORM_HEADER,
     contract.REQUEST_ID_HEADER,
     contract.DECISION_HEADER,
+    contract.REASON_HEADER,
     contract.SHOULD_RETRY_HEADER,
     contract.BRIDGED_HEADER,
     SIGNATURE_HEADER,

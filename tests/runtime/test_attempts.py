@@ -259,3 +259,58 @@ async def test_bearer_is_opened_with_the_first_agent_and_closed_with_the_run() -
     bench.crew.close()
     bench.crew.close()
     assert len(bench.admission.opened) == 1 and bench.admission.closed == [bench.crew.spec.id]
+
+
+async def test_w118_place_that_comes_after_the_run_was_frozen_is_not_used() -> None:
+    asked: list[int] = []
+
+    async def work(task: AgentTask, watch: Watch) -> Finished:
+        await watch.before_request()
+        asked.append(task.index)
+        if task.index == 0:
+            await gate.wait()
+        watch.used(USAGE)
+        return DONE
+
+    gate, bench = asyncio.Event(), Bench(work, governor=Governor(1))
+    tasks = [bench.begin(index) for index in range(2)]
+    await turns()
+    bench.crew.freeze(True)
+    gate.set()
+    await tasks[0]
+    await turns()
+    assert asked == [0] and bench.governor.enter(UPSTREAM, 0.0)
+    bench.governor.leave(UPSTREAM)
+    bench.crew.freeze(False)
+    await tasks[1]
+    assert asked == [0, 1]
+
+
+async def test_w118_run_that_is_frozen_while_it_is_confirmed_asks_nothing() -> None:
+    bench = Bench(one_request)
+
+    async def confirm() -> None:
+        if not bench.told:
+            bench.crew.freeze(True)
+            bench.told.append(on.Ticked())
+
+    bench.crew.confirm = confirm
+    task = bench.begin()
+    await turns()
+    assert bench.told == [on.Ticked()] and bench.governor.enter(UPSTREAM, 0.0)
+    bench.governor.leave(UPSTREAM)
+    bench.crew.freeze(False)
+    await task
+    assert bench.ends() == [DONE]
+
+
+async def test_agent_that_a_person_holds_gives_its_place_back_and_pauses_nothing() -> None:
+    async def work(task: AgentTask, watch: Watch) -> Finished:
+        await watch.before_request()
+        await watch.limited(Limited("held", "agent a is held by olga"))
+        return DONE
+
+    bench = Bench(work, governor=Governor(1))
+    await bench.begin()
+    assert [type(event) for event in bench.told] == [on.AttemptEnded]
+    assert bench.ear.limits == [] and bench.places.allowed() == {UPSTREAM: 1}

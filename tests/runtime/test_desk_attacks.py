@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.core.model import Owner
+from runtime.core.model import Owner, RunId
+from runtime.desk import DRIVEN_PER_USER_MAX
 from runtime.launch import RunError, Settings
 from runtime.ports import Verdict
 from tests.runtime.driving import ALICE, MODEL, OLGA, OWNER, driving, launch, script
@@ -77,3 +78,47 @@ async def test_run_whose_session_was_stopped_ends_with_its_first_refused_agent()
         gate.set()
         record = await site.ended(run)
         assert (record["state"], len(site.cast.asked)) == ("stopped", 1)
+
+
+@pytest.mark.parametrize("place", ["there.js", "none.js"])
+async def test_w07_nothing_is_looked_for_in_a_folder_that_runs_may_not_use(tmp_path: Path, place: str) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "there.js").write_text(script("return 1"))
+    async with driving(folders=[str(tmp_path / "root")]) as site:
+        wanted = launch(script_path=place, workspace=str(tmp_path), script_sha256="0" * 64)
+        with pytest.raises(RunError) as refused:
+            await site.desk.start(wanted, idempotency=None)
+        assert (refused.value.kind, refused.value.detail) == ("invalid_request", {})
+        assert "in none of the folders" in refused.value.message
+
+
+@pytest.mark.parametrize("folder", ["/a\0b", "/a\ud800b", "/" + "x" * 1_000_000], ids=["nul", "half", "long"])
+@pytest.mark.parametrize("fields", [{"name": "sweep"}, {"script_path": "a.js"}], ids=["name", "path"])
+async def test_w07_folder_that_cannot_be_one_is_refused(folder: str, fields: dict[str, str]) -> None:
+    async with driving() as site:
+        with pytest.raises(RunError) as refused:
+            await site.desk.start(launch(workspace=folder, **fields), idempotency=None)
+        assert refused.value.kind == "invalid_request"
+
+
+async def test_resumes_of_many_at_once_are_held_to_what_one_user_may_have_at_work() -> None:
+    async with driving(settings=ASKS) as site:
+        asleep: list[RunId] = []
+        for _ in range(2):
+            run = await site.start("return await agent('look')", consent="once")
+            await site.cast.until_asked("look", len(asleep) + 1) if site.cast.hold("look") else None
+            await site.desk.change(ALICE, run, "pause")
+            asleep.append(run)
+        site.cast.gates["look"].set()
+        for run in asleep:
+            await site.at_rest(run)
+        site.clock.advance(61)
+        await site.runs.let_sleep()
+        assert set(site.runs.sleeping) == set(asleep)
+        for _ in range(DRIVEN_PER_USER_MAX - 1):
+            await site.start("return 1")
+        answers = await asyncio.gather(
+            *(site.desk.change(ALICE, run, "resume") for run in asleep), return_exceptions=True
+        )
+        kinds = [answer.kind for answer in answers if isinstance(answer, RunError)]
+        assert kinds == ["max_workflow_runs"]

@@ -107,7 +107,7 @@ ENDINGS: dict[str, tuple[Answer, Kind]] = {
     "not_permitted": (error_answer(451, "permission_error", "not for you"), "denied"),
     "no_money": (error_answer(429, "billing_error", "spent"), "over_budget"),
     "fuse": (
-        error_answer(429, "rate_limit_error", "a fuse blew", [("x-should-retry", "false")]),
+        error_answer(429, "rate_limit_error", "3 of 3", [("x-ringfence-reason", "fuse_blown")]),
         "limited",
     ),
     "quota": (

@@ -115,6 +115,11 @@ def test_w21_name_and_description_are_cut_and_the_script_is_not() -> None:
     assert "n" * 80 in spec.script
 
 
+def test_name_of_characters_that_cannot_be_seen_names_them() -> None:
+    text = "export const meta = {name: 'a\\u0000b\\u202ec', description: 'd'}\nreturn 1"
+    assert built(launch(text)).name == "a\\u{0000}b\\u{202E}c"
+
+
 def test_run_without_a_session_has_one_of_its_own() -> None:
     spec = built()
     assert spec.session == f"run-{spec.id}"

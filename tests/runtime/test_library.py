@@ -1,6 +1,7 @@
 """Scripts are found by name or path, afresh each time, and nothing outside the workspace is opened."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_w07_path_that_leads_out_of_the_workspace_is_refused(path: str, tmp_path
     workspace.mkdir()
     (workspace / "link.js").symlink_to("../secret.js")
     (workspace / "folder").symlink_to("..")
-    with pytest.raises(ScriptMissing, match="leads out of the workspace") as missing:
+    with pytest.raises(ScriptMissing, match="leads out of") as missing:
         read_below(str(workspace), path)
     assert "secret" not in str(missing.value).replace("secret.js", "")
 
@@ -87,6 +88,37 @@ def test_w07_path_that_leads_out_of_the_workspace_is_refused(path: str, tmp_path
 def test_w07_network_and_device_paths_are_refused_before_any_access(path: str, tmp_path: Path) -> None:
     with pytest.raises(ScriptMissing, match="is no path in the workspace"):
         read_below(str(tmp_path), path)
+
+
+def test_w07_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere(tmp_path: Path) -> None:
+    """As an agent's command may do while its script looks for a workflow."""
+    inside, outside = put(tmp_path, "project/sub/sweep.js", "text"), put(tmp_path, "elsewhere/sweep.js", "secret")
+    place, link = inside.parent, tmp_path / "project" / "link"
+    link.symlink_to(outside.parent)
+    over = threading.Event()
+
+    def swap() -> None:
+        while not over.is_set():
+            place.rename(tmp_path / "project" / "aside")
+            link.rename(place)
+            place.rename(link)
+            (tmp_path / "project" / "aside").rename(place)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        sources = {_source_or_none(tmp_path / "project", "sub/sweep.js") for _ in range(3_000)}
+    finally:
+        over.set()
+        swapping.join()
+    assert sources <= {"text", None}
+
+
+def _source_or_none(workspace: Path, path: str) -> str | None:
+    try:
+        return read_below(str(workspace), path).source
+    except ScriptMissing:
+        return None
 
 
 def test_w07_link_within_the_workspace_is_followed(tmp_path: Path) -> None:
@@ -99,7 +131,7 @@ def test_w07_what_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.js")
     (tmp_path / "folder.js").mkdir()
     for name in ("pipe.js", "folder.js"):
-        with pytest.raises(ScriptMissing, match="is no file|cannot be read"):
+        with pytest.raises(ScriptMissing, match="is a pipe|is a directory"):
             read_below(str(tmp_path), name)
 
 

@@ -8,7 +8,8 @@ from runtime.core.model import Owner, RunId, Tokens
 from runtime.core.program import program_of
 from runtime.launch import RunError
 from runtime.planning import typical_of
-from tests.runtime.driving import OLGA, USAGE, Site, driving, launch, with_limits
+from tests.runtime.driving import ALICE, BOB, OLGA, OWNER, USAGE, Site, driving, launch, with_limits
+from tests.runtime.stores.homes import begin, run_row
 
 FAN = "return await parallel(args.files.map(file => () => agent(`look at ${file}`)))"
 CHAIN = "const a = await agent(args.first); return [a, await agent('second')]"
@@ -52,6 +53,15 @@ async def test_w143_price_of_what_never_ran_is_a_guess_and_of_what_ran_its_histo
         after = await site.planner.card(launch(FAN, args=FILES))
         assert (before.price.basis, after.price.basis) == ("assumed", "history")
         assert after.price.high_nanousd == 3 * (USAGE.cost_nanousd or 0)
+
+
+async def test_w143_history_of_a_name_outlasts_whatever_else_its_owner_runs() -> None:
+    async with driving() as site:
+        await done(site, FAN, args=FILES)
+        for number in range(250):
+            row = run_row(f"wf_other{number}", user=OWNER.user, state="completed", at_ms=site.clock.unix_ms() + number)
+            await begin(site.runs.ground.store, row)
+        assert (await site.planner.card(launch(FAN, args=FILES))).price.basis == "history"
 
 
 async def test_w143_card_tells_what_the_owners_limits_leave() -> None:
@@ -138,3 +148,15 @@ async def test_program_of_a_plan_is_the_one_that_a_start_would_run() -> None:
         ready = await site.desk.ready(launch(FAN, args=FILES, budget_tokens=9))
         program = program_of(ready.spec)
         assert (program.source, program.body, program.budget_total) == (ready.spec.script, ready.spec.body, 9)
+
+
+async def test_w140_card_of_a_run_that_waits_is_that_of_its_launch() -> None:
+    async with driving() as site:
+        asked = launch(FAN, args=FILES, max_agents=9, max_cost_nanousd=5_000)
+        answer = await site.desk.start(asked, idempotency=None)
+        card = await site.planner.card_of(ALICE, answer["runId"])
+        assert card.dry_run is not None and (card.dry_run.calls, card.agents.high) == (3, 9)
+        assert (card.cap_nanousd, card.consent.script_sha256) == (5_000, answer["scriptSha256"])
+        with pytest.raises(RunError) as refused:
+            await site.planner.card_of(BOB, answer["runId"])
+        assert refused.value.kind == "not_found"

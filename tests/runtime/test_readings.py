@@ -195,6 +195,17 @@ async def test_agents_of_a_run_that_another_process_drives_are_folded_from_its_j
         assert [(row["label"], row["state"]) for row in rows] == [("a", "done"), ("b", "running")]
 
 
+async def test_w91_run_that_another_process_drives_grows_older_between_what_it_writes_down() -> None:
+    async with driving() as site, driving(store=site.store, me="process b") as other:
+        site.cast.hold("look")
+        run = await site.start(LOOK)
+        await site.until(run, lambda record: record["agents"].get("running") == 1)
+        before = await other.readings.record(ALICE, run)
+        other.clock.advance(60)
+        after = await other.readings.record(ALICE, run)
+        assert after["elapsed_ms"] >= before["elapsed_ms"] + 60_000
+
+
 async def test_w172_large_result_is_had_whole_where_it_is_pointed_to() -> None:
     async with driving() as site:
         run = await site.start("return 'x'.repeat(2 * 1024 * 1024)")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.core.journal import EndedLine
 from runtime.core.limits import RESULT_BYTES_MAX
-from runtime.core.model import RunId, Worktree
+from runtime.core.model import Failure, RunId, Worktree
 from runtime.report import (
     FAILURES_CHARS_MAX,
     FAILURES_MAX,
@@ -283,3 +283,9 @@ def test_w176_call_without_a_value_tells_why() -> None:
 def test_w176_values_of_an_open_run_are_not_handed_out() -> None:
     with pytest.raises(NotEnded):
         page_values(finished().lines)
+
+
+def test_w173_error_that_names_itself_is_not_called_an_error_twice() -> None:
+    failure = Failure(type="program_error", detail="script_threw", message="TypeError: no x")
+    story = Story().runs().ends("failed", failure=failure)
+    assert "<error>TypeError: no x (program_error, script_threw)</error>" in render(notified(story))

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from runtime.core import happenings as on
 from runtime.core.journal import EndedLine, ErrorLine, ResultLine, StateLine, decode_line
-from runtime.core.model import Finished, RunId, Thrown
+from runtime.core.model import CallIndex, Finished, RunId, Thrown
 from runtime.core.transitions import Illegal
 from runtime.ports import AgentTask, Entry, Lease, LeaseLost, StoreAway
 from runtime.stores import MemoryRunStore
@@ -281,6 +282,21 @@ async def test_w182_everybody_who_follows_is_shown_the_same_snapshot() -> None:
         runner = site.runs.driven[run]
         assert runner.snapshot() is runner.snapshot()
         await gone(site, run)
+
+
+async def test_result_that_came_with_what_cannot_be_taken_in_is_kept() -> None:
+    async with driving() as site:
+        door = site.cast.hold("wait")
+        run = await site.start("await agent('wait'); return 1")
+        await site.cast.until_asked("wait")
+        runner = site.runs.driven[run]
+        runner.tell(on.TimerFired)  # type: ignore[arg-type]  # no event at all
+        runner.tell(on.AttemptEnded(CallIndex(0), 1, Finished(value=msgspec.Raw(b"1"))))
+        door.set()
+        await gone(site, run)
+        lines = await site.lines(run)
+        assert [line.value for line in lines if isinstance(line, ResultLine)] == [msgspec.Raw(b"1")]
+        assert isinstance(lines[-1], EndedLine) and lines[-1].state == "failed"
 
 
 async def test_run_that_cannot_take_in_what_happened_fails_instead_of_coming_again() -> None:

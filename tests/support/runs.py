@@ -151,6 +151,10 @@ class FakeDesk:
         self._refuse()
         return self.card
 
+    async def card_of(self, principal: Principal, run: str) -> Shown:
+        self.asked.append((f"card {self._find(principal, run).id}", None))
+        return self.card
+
     async def draft(self, principal: Principal, request: DraftWorkflow) -> Shown:
         self.asked.append(("draft", request))
         return {"script": SCRIPT, "card": self.card, "tries": 2}

@@ -16,10 +16,10 @@ import msgspec
 
 from gateway.core.decision import Decision, Query
 from gateway.policy.answer import failed, read_answer, refused_unasked
-from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line, syntax_tree
+from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line
 from gateway.policy.memo import key_builder
 from gateway.policy.policyset import PolicySet, data_json
-from gateway.policy.reads import KINDS, read_modules, reads_by_kind
+from gateway.policy.reads import KINDS, reads_by_kind, reads_of
 
 ANSWERS_MAX = 20_000
 """Remembered; the one unused for longest is forgotten."""
@@ -48,7 +48,7 @@ class Probe:
         modules = policies.bundle.modules
         self._engine = build_evaluator(modules, data_json(policies.settings))
         cast("Any", self._engine).set_enable_coverage(True)
-        found = read_modules(syntax_tree(build_evaluator(modules, "{}")))
+        found = reads_of(modules)
         self.kinds = {one.file: one.fires_for for one in found}
         """For which kinds of query each module can say something."""
         paths = reads_by_kind(found)

@@ -10,6 +10,9 @@ const RangeErrorHere = RangeError;
 const InternalErrorHere = InternalError;
 const EvalErrorHere = EvalError;
 const NativePromise = Promise;
+const NativeMap = Map;
+const NativeSet = Set;
+const PLAIN = Object.prototype;
 const NativeArray = Array;
 const NativeDate = Date;
 const NativeString = String;
@@ -138,6 +141,8 @@ ErrorHere.prepareStackTrace = (_, sites) => {
     const site = sites[i];
     const line = site.getLineNumber();
     if (site.isNative() || typeof line !== "number" || line < 1 || line > SCRIPT_LINES_MAX) continue;
+    // What JSON.parse refuses has a place in its text.
+    if (site.getFunction() === null && i + 1 < sites.length && sites[i + 1].getFunctionName() === "parse") continue;
     const shifted = site.getColumnNumber() - (line === 1 ? OPENING.length : 0);
     const column = shifted < 1 ? 1 : shifted;
     const name = site.getFunctionName();

@@ -1,9 +1,10 @@
 // Values as JSON, with the path of whatever JSON cannot hold (W32, W170, W171). Never JSON.stringify of something that
 // a script made: this tells what was lost, stops at a depth, and looks at own properties only (but honours toJSON).
 
+// An engine that has no memory left for the message either makes the error without one.
 const isOutOfMemory = (error) =>
   typeof error === "object" && error !== null && getPrototypeOf(error) === InternalErrorHere.prototype &&
-  own(error, "message") === "out of memory";
+  (own(error, "message") ?? "out of memory") === "out of memory";
 
 const unserializable = (problem) => ({ __proto__: null, problem });
 const ownProblem = (error) =>
@@ -20,10 +21,10 @@ const pathOf = (writer) => {
   return path;
 };
 
-const lose = (writer, value) => {
+const lose = (writer, value, what = "") => {
   writer.lost += 1;
   if (value !== undefined && typeof value !== "string") writer.odd ??= pathOf(writer);
-  if (writer.lost <= LOSSES_TOLD_MAX) writer.losses += `${writer.lost > 1 ? ", " : ""}${pathOf(writer)}`;
+  if (writer.lost <= LOSSES_TOLD_MAX) writer.losses += `${writer.lost > 1 ? ", " : ""}${pathOf(writer)}${what}`;
 };
 
 const plain = (writer, value) => {
@@ -65,8 +66,18 @@ const converted = (given, key) => {
   return typeof value === "object" && value !== null ? unboxed(value) : value;
 };
 
+// What JSON takes for an object without members, though it is not one.
+const hollowed = (value) => {
+  const above = getPrototypeOf(value);
+  if (above === PLAIN || above === null || isArray(value)) return undefined;
+  if (value instanceof NativePromise) return "a promise, which has to be awaited";
+  return value instanceof NativeMap ? "a Map" : value instanceof NativeSet ? "a Set" : undefined;
+};
+
 const descend = (writer, value) => {
   const depth = writer.depth;
+  const hollow = hollowed(value);
+  if (hollow !== undefined) lose(writer, value, ` (${hollow})`);
   if (depth >= writer.depthMax) throw unserializable(`nesting deeper than ${writer.depthMax}`);
   for (let i = 0; i < depth; i++) if (writer.frames[i].value === value) throw unserializable("a cycle");
   const keys = isArray(value) ? undefined : keysOf(value);
@@ -142,6 +153,14 @@ const stackOf = (error) => {
     return "";
   }
 };
+
+// Where in the script a stack begins, for a message. The engine says 1:1, where `meta` is, of what it cannot place.
+const placeIn = (stack, whose = "") => {
+  const found = matches(/workflow\.js:(\d+:\d+)/, stack);
+  return found === null || found[1] === "1:1" ? "" : ` (line ${found[1]}${whose})`;
+};
+
+const placed = (error) => `${describe(error)}${placeIn(stackOf(error))}`;
 
 // UTF-8 length, counted only as far as it matters.
 const isLongerThan = (text, bytes) => {

@@ -92,7 +92,7 @@ const never = open().promise;
 const fail = (call, error) => {
   call.reject(error);
   if (!known(handled, call.promise)) {
-    loose[loose.count] = { __proto__: null, promise: call.promise, message: describe(error) };
+    loose[loose.count] = { __proto__: null, promise: call.promise, message: placed(error) };
     loose.count += 1;
   }
   return call.promise;

@@ -17,7 +17,7 @@ const needFunction = (value, place, hint) => {
 };
 const isThenable = (value) => typeof value === "object" && value !== null && value instanceof NativePromise;
 
-const beginGroup = (call, count) => {
+const beginGroup = (call, name, count) => {
   const parent = scope;
   const index = groups[parent] ?? 0;
   const group = `${parent}/${index}`;
@@ -28,7 +28,8 @@ const beginGroup = (call, count) => {
   emit(`{"op":"group","scope":${quote(parent)},"group":${quote(group)},"items":${count}}`);
   const results = new NativeArray(count);
   for (let i = 0; i < count; i++) slot(results, i, null);
-  return { __proto__: null, call, parent, group, results, left: count };
+  const told = `${name}()${placeIn(new ErrorHere().stack)}`;
+  return { __proto__: null, call, parent, group, told, results, left: count };
 };
 
 const enterItem = (place, index) => {
@@ -54,7 +55,7 @@ const tellDropped = (place, index, error) => {
   if (over || (typeof error === "object" && error !== null && known(ours, error))) return;
   if (shared.throwsTold >= THROWS_TOLD_MAX) return;
   shared.throwsTold += 1;
-  warn("item_threw", `item ${index} of the group at ${place.group} is null, because it threw ${describe(error)}`);
+  warn("item_threw", `item ${index} of ${place.told} is null, because it threw ${placed(error)}`);
 };
 
 const watch = (start, resolved, rejected) => {
@@ -92,7 +93,7 @@ const combine = {
         call.resolve([]);
         return call.promise;
       }
-      const place = beginGroup(call, list.length);
+      const place = beginGroup(call, "parallel", list.length);
       for (let i = 0; i < list.length; i++) {
         enterItem(place, i);
         watch(
@@ -120,7 +121,7 @@ const combine = {
         call.resolve([]);
         return call.promise;
       }
-      const place = beginGroup(call, items.length);
+      const place = beginGroup(call, "pipeline", items.length);
       const work = { __proto__: null, items, stages };
       for (let i = 0; i < items.length; i++) runStage(place, work, i, 0, items[i]);
       scope = place.parent;

@@ -89,7 +89,7 @@ const fire = (timer) => {
     apply(timer.callback, undefined, timer.rest);
   } catch (error) {
     if (isOutOfMemory(error)) outOfMemory = true;
-    else if (!over) warn("unhandled_rejection", `a timer's function threw ${describe(error)}`);
+    else if (!over) warn("unhandled_rejection", `a timer's function threw ${placed(error)}`);
   }
 };
 
@@ -123,7 +123,8 @@ const conclude = (id, text) => {
   scope = record.scope;
   const end = parse(text);
   if (own(end, "end") === "returned") return record.call.resolve(own(end, "value"));
-  const thrown = { __proto__: null, message: own(end, "message"), code: own(end, "code") ?? "nested_workflow" };
+  const message = `${own(end, "message")}${placeIn(own(end, "stack") ?? "", " of the nested workflow")}`;
+  const thrown = { __proto__: null, message, code: own(end, "code") ?? "nested_workflow" };
   return fail(record.call, thrownError(thrown, record.place));
 };
 

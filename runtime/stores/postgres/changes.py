@@ -11,7 +11,7 @@ from runtime.stores.rows import FIRST_LEASE_MS, Beginning, SavedScript, encode_r
 PURGE_RUNS_MAX = 5
 """Runs forgotten in one transaction, so that none takes long."""
 
-_RUN = "INSERT INTO runs VALUES ($1, $2, $3, $4, $5, $6, $7)"
+_RUN = "INSERT INTO runs VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 _START = "INSERT INTO starts VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING run"
 _LEASE = (
     "INSERT INTO leases (run, owner, fence, until, lines) "
@@ -52,8 +52,8 @@ async def create(connection: Connection, beginning: Beginning) -> Lease:
         if await connection.fetchval(_START, *key, row.id) is None:
             run = await connection.fetchval("SELECT run FROM starts WHERE user_id = $1 AND idempotency = $2", *key)
             raise RunExists(RunId(run))
-    columns = (row.id, row.owner.user, row.session, row.state, row.created_ms, row.updated_ms, encode_row(row))
-    await connection.execute(_RUN, *columns)
+    whose = (row.id, row.owner.user, row.session)
+    await connection.execute(_RUN, *whose, row.state, row.created_ms, row.updated_ms, encode_row(row), row.name)
     lease = Lease(row.id, owner, 1)
     addition = Addition(lease, base=0)
     addition.include(beginning.entry)

@@ -27,6 +27,10 @@ _EVENTS = (
     "SELECT seq, type, at_ms, content FROM events WHERE run = $1 AND seq > $2 "
     "AND ($3::text[] = '{}' OR type = ANY ($3::text[])) ORDER BY seq LIMIT $4"
 )
+_COMPLETED = (
+    "SELECT content FROM runs WHERE user_id = $1 AND name = $2 AND state = 'completed' "
+    "ORDER BY created_ms DESC, id DESC LIMIT $3"
+)
 _TAKE = (
     "DELETE FROM letters USING leases WHERE letters.run = leases.run AND leases.owner = $1 "
     "RETURNING id, letters.run, content, posted > clock_timestamp() - $2 * interval '1 millisecond' AS is_fresh"
@@ -84,6 +88,10 @@ class PostgresRunStore:
         """Newest first; none after a `before` that is unknown."""
         statement, values = _listing(Wanted(user, session, states, before, most))
         return [decode_row(row["content"]) for row in await self._fetch(statement, *values)]
+
+    async def completed(self, user: str, name: str, *, most: int) -> Sequence[RunRow]:
+        """Newest first."""
+        return [decode_row(row["content"]) for row in await self._fetch(_COMPLETED, user, name, most)]
 
     async def open_runs(self, session: str, user: str) -> int:
         """How many."""

@@ -158,6 +158,11 @@ def test_session_is_drawn_as_a_tree_with_cost_calls_denials_and_fuses() -> None:
     assert "$0.12  2 requests, 3 calls, 1 denied  fuses: fuse_9" in lines[3]
 
 
+def test_agent_that_no_call_asked_for_is_marked() -> None:
+    lines = drawn(session(agent("main", None, 0), agent("a1", "main", unasked=True)))
+    assert [line.endswith("1 denied  no call asked for it") for line in lines[1:]] == [False, True]
+
+
 @pytest.mark.parametrize(
     "agents",
     [

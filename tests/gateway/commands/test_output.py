@@ -1,11 +1,23 @@
 """How results and failures are shown."""
 
+import contextlib
 import io
+import json
+import sys
 
 import pytest
 from rich.console import Console
 
-from gateway.commands.output import moment, plain, print_json, print_rich, table
+from gateway.commands.output import (
+    json_writer,
+    moment,
+    plain,
+    print_json,
+    print_json_line,
+    print_rich,
+    table,
+    tolerate_narrow_encodings,
+)
 from gateway.config import Problem
 
 
@@ -46,3 +58,31 @@ def test_structures_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> N
 )
 def test_moment_is_utc(unix_ms: int | None, shown: str) -> None:
     assert moment(unix_ms) == shown
+
+
+def test_json_of_models_and_scripts_does_not_steer_the_terminal(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    odd = {"label": "a\x7f\x9b2J\u202e\U000e0041\x1b]0;b\x07 \u00fc"}
+    print_json(odd)
+    out = capfdbinary.readouterr().out
+    assert json.loads(out) == odd
+    assert out == b'{\n  "label": "a\\u007f\\u009b2J\\u202e\\udb40\\udc41\\u001b]0;b\\u0007 \xc3\xbc"\n}\n'
+
+
+def test_json_that_comes_in_pieces_is_as_harmless_wherever_it_is_cut(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    content = '{"a":\r "\x9b31m \u00fc"}'.encode()
+    write = json_writer()
+    for at in range(len(content)):
+        write(content[at : at + 1])
+    sys.stdout.flush()
+    assert capfdbinary.readouterr().out == b'{"a":  "\\u009b31m \xc3\xbc"}'
+
+
+def test_stdout_that_cannot_write_every_character_shows_the_rest_and_json_whole() -> None:
+    written = io.BytesIO()
+    with contextlib.redirect_stdout(io.TextIOWrapper(written, encoding="ascii")) as stdout:
+        tolerate_narrow_encodings()
+        print_rich(plain("\u6587 scan"))
+        print_json_line({"label": "\u6587"})
+        stdout.flush()
+    shown, line = written.getvalue().splitlines()
+    assert shown == b"? scan" and json.loads(line) == {"label": "\u6587"}

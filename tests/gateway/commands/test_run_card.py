@@ -83,18 +83,25 @@ def test_w143_card_shows_bounds_price_models_and_what_is_left(capsys: pytest.Cap
     print_card(card())
     shown = capsys.readouterr().out
     assert "unbounded, capped at 1000" in shown and "unbounded: line 3 (while)" in shown
-    assert "$1.50 to $4.00, as the last 3 runs of it" in shown and "900.0k to 1.5M" in shown
+    assert "$1.50 to $4.00; by the last 3 runs of it" in shown and "900.0k to 1.5M" in shown
     assert "$25.00 of the budget" in shown and "2 call sites name none" in shown
 
 
 @pytest.mark.parametrize(
     ("price", "said"),
     [
-        ({"basis": "assumed", "low_nanousd": 5, "high_nanousd": None}, "not known: a model has no price"),
+        (
+            {"basis": "assumed", "low_nanousd": 5, "high_nanousd": None},
+            "not known: there is no price for a model that only the run will tell",
+        ),
+        ({"basis": "typical", "unpriced": ["claude-house-1"]}, "not known: there is no price for claude-house-1"),
         ({"basis": "assumed", "low_nanousd": 0, "high_nanousd": 10**9}, "a guess: nothing like it ran before"),
-        ({"basis": "typical", "low_nanousd": 10**9, "high_nanousd": 10**9}, "price     $1.00, by what such agents"),
+        (
+            {"basis": "typical", "low_nanousd": 10**9, "high_nanousd": 10**9},
+            "price     $1.00 for 12 agents, $1.00 for 1000; by what such agents",
+        ),
     ],
-    ids=["unknown", "guess", "typical"],
+    ids=["unknown", "unpriced", "guess", "typical"],
 )
 def test_w143_price_says_what_it_is_based_on(price: Any, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_card(card(price=price, forced_model="claude-haiku-5-5"))
@@ -130,3 +137,13 @@ def test_fewest_members_are_enough_and_ask() -> None:
     small = msgspec.convert({"name": "a"}, Card)
     ask, asked = typing("n")
     assert small.approval.needed and choose(small, ask, editable=False) == "no" and "Run a?" in asked[0]
+
+
+def test_w140_card_tells_what_agents_can_touch_and_where_the_run_is_paused(capsys: pytest.CaptureFixture[str]) -> None:
+    print_card(card())
+    assert "tools     none: it has no workspace" in capsys.readouterr().out
+    print_card(card(workspace="/srv/shop", isolations=["worktree"], cap_nanousd=20_000_000_000))
+    shown = capsys.readouterr().out
+    assert (
+        "files below /srv/shop" in shown and "in Git worktrees" in shown and "$20.00: the run is paused there" in shown
+    )

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from gateway.commands.run_rows import (
     AgentRow,
+    Failures,
     PhaseRow,
     RunRow,
     agent_table,
@@ -115,14 +116,16 @@ def test_count_is_short(count: int, text: str) -> None:
     assert count_text(count) == text
 
 
-@pytest.mark.parametrize(("ms", "text"), [(900, "0s"), (59_999, "59s"), (60_000, "1m00s"), (3_725_000, "1h02m")])
+@pytest.mark.parametrize(
+    ("ms", "text"), [(0, "0s"), (940, "0.9s"), (59_999, "59s"), (60_000, "1m00s"), (3_725_000, "1h02m")]
+)
 def test_duration_is_short(ms: int, text: str) -> None:
     assert duration(ms) == text
 
 
 def test_money_is_rounded_and_phase_counts_what_was_taken_over() -> None:
     assert (dollars(1_239_000_000), dollars(123_450_000)) == ("$1.24", "$0.1235")
-    assert progress_text(PhaseRow("a", {"done": 1, "cached": 2, "skipped": 1}, 4)) == "3/4 done, 1 failed"
+    assert progress_text(PhaseRow("a", {"done": 1, "cached": 2, "skipped": 1}, 4)) == "3/4 done, 1 stopped"
 
 
 def test_event_is_one_line_of_what_it_says() -> None:
@@ -130,3 +133,63 @@ def test_event_is_one_line_of_what_it_says() -> None:
     assert event_line("workflow_run.agent_settled", fields) == "agent_settled  0  fix  error"
     error = {"error": {"type": "program_error", "message": "it threw"}, "workflow_run_id": "wrun_1"}
     assert event_line("workflow_run.error", error) == "error  it threw"
+
+
+@pytest.mark.parametrize(
+    ("more", "step"),
+    [
+        ({"state": "pending_approval", "approval": {"by": "person"}}, "ringfence runs approve wf_000001"),
+        ({"state": "pending_approval", "approval": {"by": "policy"}}, "ringfence approvals list"),
+        ({"state": "paused", "pauses": [{"reason": "person"}]}, "ringfence runs resume wf_000001"),
+        ({"state": "paused", "pauses": [{"reason": "quota"}]}, "it goes on by itself when it may"),
+        (
+            {
+                "state": "paused",
+                "pauses": [{"reason": "budget"}],
+                "budget": {"cost": {"cap_nanousd": 5, "spent_nanousd": 5}},
+            },
+            "ringfence runs resume wf_000001 --max-cost USD",
+        ),
+        ({"state": "failed"}, "ringfence runs resume-plan wf_000001"),
+        ({"degraded": False}, "ringfence runs result wf_000001"),
+    ],
+    ids=["approve", "policy", "paused", "quota", "cap", "failed", "completed"],
+)
+def test_run_says_what_to_do_next(more: dict[str, Any], step: str) -> None:
+    assert describe_run(run(**more))[-1] == f"  next      {step}"
+
+
+def test_w173_run_names_the_agents_that_gave_nothing_and_where_to_look() -> None:
+    failed = Failures(("[fix] agent 3 error: api_error: 400: blocked",), 4)
+    told = describe_run(run(), failed)
+    assert "  failed    [fix] agent 3 error: api_error: 400: blocked" in told
+    assert "            and 4 more; in full: ringfence runs show wf_000001 --agent INDEX" in told
+
+
+def test_run_that_waits_says_for_what_and_one_with_a_cap_what_it_may_cost() -> None:
+    asked = {"by": "person", "reason": "every run is approved by a person first"}
+    told = "\n".join(
+        describe_run(run(state="pending_approval", approval=asked, budget={"cost": {"cap_nanousd": 10**10}}))
+    )
+    assert "waits     for a person: every run is approved" in told and "$2.50 of at most $10.00" in told
+
+
+def test_large_run_is_told_once() -> None:
+    told = describe_run(run(warnings=["large_workflow: 30 agents so far", "other: x"], size_warning="30 agents: more"))
+    assert [line for line in told if "warning" in line] == ["  warning   other: x", "  warning   30 agents: more"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_tables_of_a_narrow_terminal_leave_columns_out_and_break_no_word(width: int) -> None:
+    agents = [AgentRow(n, "running", f"agent {n}", "Scan", "claude-sonnet-5-5", reason="api_error") for n in range(3)]
+    runs = [run(id=f"wf_7f9196cceda3e3c{n}", name="audit", status={"text": "completed"}) for n in range(3)]
+    for built in (run_table(runs, width), agent_table(agents, width)):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(built)
+        lines = console.export_text().splitlines()
+        assert len(lines) == 5 and max(map(len, lines)) <= width
+    assert "running" in lines[-1] and "api_error" in lines[-1]
+
+
+def test_list_of_several_users_says_whose_a_run_is_on_any_terminal() -> None:
+    assert "bob" in drawn(run_table([run(), run(user="bob")], 80)) and "alice" not in drawn(run_table([run()], 80))

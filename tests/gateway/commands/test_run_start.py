@@ -10,7 +10,7 @@ import pytest
 
 from gateway.commands.client import GatewayClient
 from gateway.commands.output import CommandFailed
-from gateway.commands.run_start import Person, Wanted, body_of, dry_run, edit, read_args, start_run
+from gateway.commands.run_start import Person, Wanted, approve_run, body_of, dry_run, edit, read_args, start_run
 from gateway.web.run_desk import RunRefused
 from tests.gateway.commands.test_run_card import CARD, typing
 from tests.support.runs import ALICE, SCRIPT, SHA256, FakeDesk, served_runs
@@ -190,3 +190,32 @@ def test_args_are_json_or_a_file_of_it(tmp_path: Path) -> None:
         with pytest.raises(CommandFailed, match="--args") as failed:
             read_args(text)
         assert failed.value.exit_code == 2
+
+
+def waiting(gateway: Gateway, by: str = "person") -> str:
+    return gateway.desk.add("wf_000007", state="pending_approval", approval={"by": by, "reason": "asked"}).id
+
+
+def test_w140_whoever_approves_a_run_is_shown_its_card_and_bound_to_its_script(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = approve_run(gateway.client, waiting(gateway), {"why": "fine"}, person("v", "o"))
+    assert order == {"scope": "once", "scriptSha256": SHA256, "why": "fine"}
+    shown = capsys.readouterr().out
+    assert gateway.asked == ["card wf_000007"] and "unbounded, capped at 1000" in shown and "export const meta" in shown
+
+
+def test_run_that_is_not_approved_goes_on_waiting(gateway: Gateway) -> None:
+    with pytest.raises(CommandFailed, match="still waits; `ringfence runs deny wf_000007`") as failed:
+        approve_run(gateway.client, waiting(gateway), {}, person("n"))
+    assert failed.value.exit_code == 5 and gateway.desk.runs["wf_000007"].is_open
+
+
+@pytest.mark.parametrize(
+    ("by", "who"),
+    [("person", NOBODY), ("person", Person(typing()[0], {}, yes=True)), ("policy", person())],
+    ids=["no_terminal", "yes", "policy"],
+)
+def test_order_goes_as_it_was_given_where_there_is_nobody_to_ask(gateway: Gateway, by: str, who: Person) -> None:
+    assert approve_run(gateway.client, waiting(gateway, by), {"scope": "always"}, who) == {"scope": "always"}
+    assert gateway.asked == []

@@ -7,7 +7,8 @@ import pytest
 
 from gateway.commands.client import GatewayClient
 from gateway.commands.run_wait import follow_run, goes_on, wait_for_run
-from gateway.web.run_desk import RunState
+from gateway.core.decision import Principal
+from gateway.web.run_desk import RunState, Shown
 from tests.support.runs import ALICE, FakeDesk, FakeRun, served_runs, serving_runs
 
 RUN = "wf_000001"
@@ -49,6 +50,21 @@ def test_exit_code_is_that_of_the_end(state: RunState, degraded: bool, code: int
     scripted(desk, state, degraded=degraded)
     with served_runs(desk) as url:
         assert wait_for_run(GatewayClient(url, ALICE), RUN, as_json=False) == code
+
+
+def test_w173_failed_agents_are_named_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    class Telling(FakeDesk):
+        async def notification(self, principal: Principal, run: str) -> Shown:
+            return {"run_id": run, "failures": ["[fix] agent 1 error: stalled"], "failures_left": 2}
+
+    desk = Telling()
+    scripted(desk, "failed", degraded=True)
+    with served_runs(desk) as url:
+        wait_for_run(GatewayClient(url, ALICE), RUN, as_json=False)
+    shown = capsys.readouterr().out
+    assert (
+        "failed    [fix] agent 1 error: stalled" in shown and f"and 2 more; in full: ringfence runs show {RUN}" in shown
+    )
 
 
 def test_json_is_the_record_alone_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

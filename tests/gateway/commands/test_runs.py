@@ -149,7 +149,8 @@ def test_w162_plan_tells_hits_misses_reasons_cost_and_what_changed(
     plan_resume(client, ID, wanted, as_json=False)
     shown = capsys.readouterr().out
     assert "3 calls are taken over (1.5k tokens), 2 run again or anew (about 2.0k tokens, about $1.50)" in shown
-    assert "call 1    changed_prompt   fix" in shown and shown.endswith("-old\n+new\n")
+    assert "call 1    fix: it asks for something else" in shown and "and 1 more" in shown and "-old\n+new\n" in shown
+    assert shown.endswith(f"ringfence runs start {tmp_path}/a.js --resume-from {ID} --mode prefix\n")
     assert desk.asked == [(f"plan {ID}", StartRun(script=SCRIPT, resume_mode="prefix"))]
     plan_resume(client, ID, Wanted(resume_from=ID), as_json=True)
     assert json.loads(capsys.readouterr().out) == PLAN

@@ -36,13 +36,13 @@ IN_TERMINAL = (
 class Terminal:
     """A pseudo terminal with a command in it."""
 
-    def __init__(self, *arguments: str, url: str) -> None:
+    def __init__(self, *arguments: str, url: str, **environment: str) -> None:
         self.seen = b""
         self._master, self._slave = pty.openpty()
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.before = termios.tcgetattr(self._slave)
         environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
-        environ |= {"RINGFENCE_URL": url, "RINGFENCE_CREDENTIAL": ALICE}
+        environ |= {"RINGFENCE_URL": url, "RINGFENCE_CREDENTIAL": ALICE} | environment
         command = [sys.executable, "-c", IN_TERMINAL, "runs", *arguments]
         self.process = subprocess.Popen(
             command, stdin=self._slave, stdout=self._slave, stderr=subprocess.PIPE, env=environ, start_new_session=True
@@ -174,6 +174,34 @@ def test_run_that_is_not_there_is_one_message_on_a_clean_terminal() -> None:
             code, rest, complaints = terminal.end()
             assert code == 7 and terminal.after == terminal.before and NORMAL in rest
             assert complaints.startswith(b"ringfence: ") and b"there is no run wf_000001" in complaints
+        finally:
+            terminal.close()
+
+
+def test_terminal_that_cannot_write_a_label_shows_the_rest() -> None:
+    desk = FakeDesk()
+    desk.add(RUN).agents = [{"index": 0, "state": "running", "label": "\u6587\u4ef6 scan", "phase": "\u2026" * 90}]
+    with served_runs(desk) as url:
+        terminal = Terminal("watch", RUN, url=url, PYTHONIOENCODING="ascii", LC_ALL="C")
+        try:
+            terminal.wait_for("?? scan")
+            terminal.type("q")
+            assert terminal.end()[0] == 0
+        finally:
+            terminal.close()
+
+
+def test_terminal_that_draws_nothing_gets_lines() -> None:
+    desk = FakeDesk()
+    run = desk.add(RUN)
+    desk.happen(run, "workflow_run.log", text="auditing")
+    with served_runs(desk) as url:
+        terminal = Terminal("watch", RUN, url=url, TERM="dumb")
+        try:
+            terminal.wait_for("log  auditing")
+            desk.call(desk.end, run)
+            code, rest, _ = terminal.end()
+            assert code == 0 and b"\x1b" not in rest
         finally:
             terminal.close()
 

@@ -134,9 +134,57 @@ def test_one_thing_to_know_stands_in_the_third_line(more: dict[str, Any], said: 
     assert "the connection is gone" in draw(on, 100, 24)[2].plain
 
 
-def test_elapsed_time_stands_still_while_paused() -> None:
-    on = screen("paused", elapsed_ms=1_000)
-    assert draw(on, 80, 24, since_ms=60_000)[1].plain.startswith("1s ")
+@pytest.mark.parametrize(("state", "shown"), [("running", "1m01s "), ("paused", "1m01s "), ("completed", "1s ")])
+def test_elapsed_time_counts_pauses_too_and_ends_with_the_run(state: str, shown: str) -> None:
+    assert draw(screen(state, elapsed_ms=1_000), 80, 24, since_ms=60_000)[1].plain.startswith(shown)
+
+
+def test_time_of_what_works_goes_on_between_two_looks() -> None:
+    on = screen(phases=[{"title": "Scan", "total": 2, "agents": {"running": 1, "done": 1}}])
+    on.agents = [AgentRow(0, "running", "silent", "Scan"), AgentRow(1, "done", "quick", "Scan", elapsed_ms=2_000)]
+    shown = draw(on, 100, 24, since_ms=40_000)
+    assert [line.plain.split()[-1] for line in shown if "Scan" in line.plain or "silent" in line.plain] == ["40s"] * 2
+    assert next(line.plain for line in shown if "quick" in line.plain).endswith(" 2s")
+
+
+@pytest.mark.parametrize(
+    ("agent", "said"),
+    [
+        (AgentRow(0, "running"), "no answer"),
+        (AgentRow(0, "running", answering=True), "answering"),
+        (AgentRow(0, "done", model="claude-opus-5-5"), "opus-5-5"),
+        (AgentRow(0, "error", model="claude-opus-5-5", reason="stalled"), "stalled"),
+        (AgentRow(0, "queued"), "-"),
+    ],
+    ids=["silent", "answering", "done", "failed", "queued"],
+)
+def test_agent_is_told_by_what_matters_in_its_state(agent: AgentRow, said: str) -> None:
+    on = screen()
+    on.agents = [agent]
+    assert f" {agent.state:<8} {said:<12} " in text_of(draw(on, 100, 24))
+
+
+def test_narrow_terminal_keeps_state_time_and_keys() -> None:
+    on = screen(usage={"new": {"total_tokens": 12_345, "cost_nanousd": 2_500_000_000}})
+    lines = [line.plain for line in draw(on, 40, 24)]
+    assert lines[0] == "audit  running  wf_000001" and "$2.50" in lines[1] and "p x r s f" in lines[-1]
+    row = next(line for line in lines if "agent 2" in line)
+    assert "running" in row and row.endswith("0s")
+
+
+def test_what_was_refused_is_read_to_its_end_on_a_narrow_terminal() -> None:
+    on = screen("paused", pauses=[{"reason": "budget", "message": "the run has cost $2.00 of its $2.00; raise it"}])
+    on.notice = "your library has another script named audit; replace it, or choose a name"
+    lines = draw(on, 40, 24)
+    assert len(lines) == 24 and "raise it" in text_of(lines[:5]) and lines[-1].plain.endswith("choose a name")
+
+
+def test_agent_that_a_person_stopped_has_not_failed() -> None:
+    on = screen()
+    on.run = msgspec.structs.replace(
+        on.run or msgspec.convert(RUN, RunRow), agents={"total": 2, "done": 1, "stopped": 1}
+    )
+    assert "1/2 agents done, 0 failed, 1 stopped, 0 running" in draw(on, 100, 24)[1].plain
 
 
 def test_window_of_agents_follows_the_work_or_the_cursor() -> None:

@@ -24,12 +24,12 @@ from gateway.core.worst import (
     Shape,
     bounded,
     counted,
-    overshoot_max,
     shape_of,
     strict_nanousd,
     tightest,
     worst,
 )
+from tests.support.overshoot import overshoot_max
 
 TABLE = parse_prices(yaml.safe_load((Path(gateway.__file__).parent / "prices.yaml").read_text(encoding="utf-8")))
 NOW = int(datetime(2026, 11, 22, tzinfo=UTC).timestamp()) * 1000

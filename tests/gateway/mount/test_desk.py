@@ -194,6 +194,17 @@ async def test_w140_card_says_whether_a_person_would_be_asked(mounted: Mounted) 
         assert approval["needed"] and approval["reason"]
 
 
+async def test_w140_card_of_a_run_says_what_it_waits_for() -> None:
+    async with driving(settings=Settings(model=MODEL, asks=True)) as site:
+        mounted = mounted_on(site)
+        run = await mounted.start()
+        card = await mounted.desk.card_of(ALICE, run)
+        assert card["script"] == LOOK and card["approval"]["needed"] and card["approval"]["reason"]
+        await mounted.order(run, ApproveRun())
+        await site.ended(run)
+        assert not (await mounted.desk.card_of(ALICE, run))["approval"]["needed"]
+
+
 async def test_w162_plan_of_a_resume_is_shown_and_nothing_starts(mounted: Mounted) -> None:
     run = await mounted.start()
     await mounted.site.ended(run)

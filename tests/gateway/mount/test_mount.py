@@ -7,10 +7,11 @@ import pytest
 
 from gateway.config.model import Runs as RunsConfig
 from gateway.errors import GatewayError, Reason
-from gateway.mount import build_settings, chores_of, own_name
+from gateway.mount import build_settings, chores_of, find_shell, own_name
 from runtime.attempts import Places
 from runtime.core.governor import Governor
 from runtime.core.limits import Limits
+from runtime.tools.bubblewrap import NoSandbox
 from tests.gateway.running import listening, running
 from tests.runtime.driving import driving
 from tests.support.clock import FakeClock
@@ -47,6 +48,17 @@ def test_w97_w101_w102_w120_limits_of_scripts_and_the_hold_of_siblings_are_what_
 
 def test_section_that_says_nothing_sets_the_limits_of_the_specification() -> None:
     assert build_settings(RunsConfig(), NAMES).limits == Limits()
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (RunsConfig(bash=False, workspaces=(Path("/srv"),)), "runs.bash is off in the configuration"),
+        (RunsConfig(), "runs.workspaces names no folder that agents may work in"),
+    ],
+)
+async def test_shell_that_no_agent_may_have_is_not_looked_for(config: RunsConfig, why: str) -> None:
+    assert await find_shell(config) == NoSandbox(why)
 
 
 def test_names_of_processes_differ() -> None:

@@ -50,6 +50,7 @@ def test_refusal_of_an_anthropic_client_is_written_byte_for_byte() -> None:
         "x-should-retry": "false",
         "x-more": "1",
         "x-ringfence-decision": "dec_1",
+        "x-ringfence-reason": "policy_denied",
     }
 
 

@@ -362,3 +362,22 @@ async def test_draft_hands_over_script_and_card_and_starts_nothing(runs: Runs) -
 async def test_paths_need_a_credential_and_no_operators(runs: Runs) -> None:
     for who, status in (("", 401), ("unknown", 401), (ALICE, 200), (OLGA, 200)):
         assert (await runs.ask(who=who))[0] == status
+
+
+async def test_w140_card_of_a_run_is_shown_to_whoever_may_see_it(runs: Runs) -> None:
+    runs.desk.add("wf_000001", state="pending_approval")
+    assert await runs.ask("/wf_000001/card") == (200, {"name": "audit"})
+    assert (await runs.ask("/wf_000001/card", who=BOB))[0] == 404
+
+
+@pytest.mark.parametrize("session", ["s-1\n", "s 1", "s\0", "s\u00fc", ""])
+async def test_session_that_no_header_can_carry_is_refused(runs: Runs, session: str) -> None:
+    status, answer = await runs.ask("", {"script": SCRIPT, "session": session})
+    assert (status, answer["error"]["type"], runs.desk.asked) == (400, "invalid_request_error", [])
+
+
+@pytest.mark.parametrize("query", ["?session=a%00b", "?session=%E2%80%AE", "/wf_000001/events?types=log,%00"])
+async def test_question_with_what_no_store_can_hold_is_refused(runs: Runs, query: str) -> None:
+    runs.desk.add("wf_000001")
+    status, answer = await runs.ask(query)
+    assert (status, answer["error"]["type"]) == (400, "invalid_request_error")

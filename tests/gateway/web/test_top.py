@@ -50,6 +50,7 @@ async def test_session_shows_what_it_reached(tmp_path: Path) -> None:
         bold, wide = [await gateway.operator(f"sessions/{name}") for name in ("bold", "wide")]
     assert (bold["files"], bold["written_files"], bold["denials"], bold["tool_classes"]) == (2, 0, 1, ["read"])
     assert (wide["spawned"], wide["depth"], wide["files"], len(wide["agents"])) == (2, 1, 0, 3)
+    assert [agent["unasked"] for agent in wide["agents"]] == [False, True, True]
 
 
 @pytest.mark.parametrize("query", ["order=size", "order=", "order=COST", "limit=-1", "limit=1e3"])

@@ -95,3 +95,9 @@ async def test_timeout_of_the_work_itself_is_not_taken_for_the_attempts() -> Non
     with pytest.raises(TimeoutError):
         async with allowance(timeout_ms=60_000).in_time():
             raise TimeoutError
+
+
+def test_w48_cost_that_nothing_reaches_is_a_limit_like_any_other() -> None:
+    made = allowance(max_cost_usd=1e300)
+    made.count(used(cost_nanousd=10**18))
+    assert made.begin_turn(100) == 100

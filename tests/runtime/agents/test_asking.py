@@ -24,6 +24,8 @@ from tests.support.upstream import (
 
 OVERLOADED = error_answer(529, "overloaded_error", "busy", [("retry-after", "5")])
 NO_RETRY = [("x-should-retry", "false")]
+STOPPED = [*NO_RETRY, ("x-ringfence-reason", "stopped")]
+BLOWN = [*NO_RETRY, ("x-ringfence-reason", "fuse_blown")]
 EXHAUSTED = error_answer(429, "billing_error", "the daily limit is used up", [*NO_RETRY, ("retry-after", "3600")])
 
 
@@ -145,6 +147,16 @@ async def test_w118_run_that_lets_go_at_once_is_not_asked_without_a_pause() -> N
         scene.upstream.queue(*[EXHAUSTED] * 3)
         assert value_of(await scene.attempt()) == "Done."
     assert scene.waits == [1.0, 1.0, 1.0]
+
+
+async def test_agent_that_a_person_holds_asks_again_for_as_long_as_it_takes_and_loses_no_time() -> None:
+    held = error_answer(
+        429, "rate_limit_error", "held by olga", [("x-ringfence-reason", "held"), ("retry-after", "30")]
+    )
+    async with staged() as scene:
+        scene.upstream.queue(*[held] * 50)
+        assert value_of(await scene.attempt(make_task(timeout_ms=60_000))) == "Done."
+    assert {limit.kind for limit in scene.watch.limits} == {"held"} and scene.waits == [30.0] * 50
 
 
 async def test_w126_account_limit_pauses_and_drops_nothing() -> None:
@@ -287,8 +299,8 @@ async def test_w47_unsupported_effort_is_lowered_with_a_warning_and_remembered()
     ("answer", "null"),
     [
         (error_answer(451, "permission_error", "rule models denies it", NO_RETRY), "permission"),
-        (error_answer(429, "rate_limit_error", "agent a was stopped by olga", NO_RETRY), "stopped"),
-        (error_answer(429, "rate_limit_error", "fuse fuse_1 of agent a has blown", NO_RETRY), "limit"),
+        (error_answer(429, "rate_limit_error", "agent a was stopped by olga", STOPPED), "stopped"),
+        (error_answer(429, "rate_limit_error", "fuse fuse_1 of agent a has blown", BLOWN), "limit"),
         (error_answer(400, "invalid_request_error", "messages: odd"), "api_error"),
         (Answer(200, SSE_HEADERS, [error_event("permission_error", "denied midway")]), "permission"),
         (Answer(307, [("location", "http://127.0.0.1:9/elsewhere")]), "api_error"),

@@ -79,18 +79,32 @@ def test_w52_tools_are_what_type_and_call_both_allow(
         ({"tools": ("Read", "Bash")}, ["Read", "Bash"]),
         ({"disallowed_tools": ("Bash",)}, ["Read", "Grep"]),
         ({"disallowed_tools": ("Bash(git push *)",)}, ["Read", "Grep"]),
+        ({"disallowed_tools": ("bash",)}, ["Read", "Grep"]),
         ({"tools": ("Read",), "disallowed_tools": ("Read",)}, []),
         ({"agent_type": "reviewer"}, ["Read", "Grep"]),
         ({"agent_type": "reviewer", "tools": ("Read", "Bash")}, ["Read"]),
         ({"agent_type": "Explore", "disallowed_tools": ("Grep",)}, ["Read"]),
     ],
-    ids=["all", "tools", "disallowed", "disallowed-partly", "deny-wins", "type", "type-and-tools", "built-in"],
+    ids=["all", "tools", "disallowed", "in-part", "misspelt", "deny-wins", "type", "type-and-tools", "built-in"],
 )
 async def test_w52_only_what_is_left_is_offered(workspace: Path, options: dict[str, Any], offered: list[str]) -> None:
     async with staged("Read", "Grep", "Bash") as scene:
         await scene.attempt(make_task(run={"workspace": str(workspace)}, **options))
     sent = scene.upstream.received[0].json()
     assert [tool["name"] for tool in sent.get("tools", [])] == offered
+
+
+@pytest.mark.parametrize(
+    ("folder", "given"),
+    [(True, "given: Read, Grep"), (False, "given: none in a run without a workspace")],
+    ids=["unknown name", "no workspace"],
+)
+async def test_w52_tools_that_cannot_be_given_are_told(workspace: Path, folder: bool, given: str) -> None:
+    tools = ("Read", "Grep") if folder else ()
+    async with staged(*tools) as scene:
+        await scene.attempt(make_task(run={"workspace": str(workspace) if folder else None}, tools=("Read", "Reed")))
+    [(code, message)] = scene.watch.warnings
+    assert code == "missing_tools" and "Reed" in message and message.endswith(given)
 
 
 async def test_w52_tool_that_was_taken_away_is_not_executed() -> None:

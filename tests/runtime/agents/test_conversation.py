@@ -11,7 +11,7 @@ from runtime.agents.prompts import GO_ON, NUDGE
 from runtime.core.limits import Limits
 from runtime.core.model import Thrown, Tokens
 from tests.runtime.agents.scene import ANSWER_SCHEMA, MODEL, make_task, staged, value_of
-from tests.support.upstream import Answer, stream, stream_answer, text_block, thinking_block, tool_block
+from tests.support.upstream import SSE_HEADERS, Answer, stream, stream_answer, text_block, thinking_block, tool_block
 
 GOOD = {"finding": "x", "n": 1}
 BAD = {"finding": 5}
@@ -264,14 +264,17 @@ async def test_w54_full_context_window_is_a_limit() -> None:
 
 
 async def test_w54_closing_message_of_the_gateway_is_no_answer_of_the_model() -> None:
-    usage = {"input_tokens": 0, "output_tokens": 0}
-    frames = stream([text_block("Ringfence ended this turn: the limit on requests is reached.")], usage=usage)
+    frames = stream([text_block("The limit on requests is reached.")], usage={"input_tokens": 0, "output_tokens": 0})
     frames[0] = frames[0].replace(b'"output_tokens":1', b'"output_tokens":0')
-    async with staged() as scene:
-        scene.upstream.queue(Answer(chunks=frames))
-        finished = await scene.attempt()
-    assert finished.null == "limit" and "limit on requests" in finished.detail
-    assert finished.usage.tokens == Tokens()
+    told = [*SSE_HEADERS, ("x-ringfence-reason", "fuse_blown")]
+    for option, value in (("null", None), ("partial", "So far.")):
+        async with staged("Read") as scene:
+            scene.upstream.queue(stream_answer([text_block("So far."), tool_block("Read", {})]))
+            scene.upstream.queue(Answer(200, told, frames))
+            finished = await scene.attempt(make_task(on_limit=option))
+        assert finished.null == ("limit" if value is None else None) and "limit on requests" in finished.detail
+        assert value is None or value_of(finished) == value
+        assert finished.usage.tokens == Tokens(input=100, output=20)
 
 
 async def test_w54_model_that_only_says_so_has_answered() -> None:

@@ -17,8 +17,8 @@ from runtime.ports import Limited
 
 NOW_MS = 1_000_000
 NO_RETRY = {"x-should-retry": "false"}
-FUSE = "fuse fuse_ab of agent s/a has blown: requests came to 3, of 3 allowed; ringfence fuses replace fuse_ab"
-STOP = "agent a was stopped by olga (looks wrong); it stays stopped until it is released"
+FUSE = "requests of agent s/a came to 3, of 3 allowed"
+STOP = "agent a was stopped by olga (it blew a fuse); it stays stopped until it is released"
 
 
 def refused(status: int | None, kind: str = "", message: str = "no", **headers: str) -> Refusal:
@@ -31,8 +31,8 @@ def refused(status: int | None, kind: str = "", message: str = "no", **headers: 
         (refused(451, "permission_error", **NO_RETRY), "permission"),
         (refused(403, "permission_error"), "permission"),
         (refused(None, "permission_error"), "permission"),
-        (refused(429, "rate_limit_error", FUSE, **NO_RETRY), "limit"),
-        (refused(429, "rate_limit_error", STOP, **NO_RETRY), "stopped"),
+        (refused(429, "rate_limit_error", FUSE, x_ringfence_reason="fuse_blown", **NO_RETRY), "limit"),
+        (refused(429, "rate_limit_error", STOP, x_ringfence_reason="stopped", **NO_RETRY), "stopped"),
         (refused(400, "invalid_request_error"), "api_error"),
         (refused(401, "authentication_error", **NO_RETRY), "api_error"),
         (refused(404, "not_found_error"), "api_error"),
@@ -76,8 +76,10 @@ def test_w56_passing_trouble_is_tried_again(refusal: Refusal, after: float | Non
         (refused(529, "overloaded_error", retry_after="5"), 5.0),
         (refused(None, "overloaded_error"), None),
         (refused(None, "rate_limit_error"), None),
+        (refused(429, "rate_limit_error", x_should_retry="false", retry_after="7"), 7.0),
+        (refused(429, "rate_limit_error", x_ringfence_reason="rate_limited", retry_after="2"), 2.0),
     ],
-    ids=["429", "429-bare", "529", "in-stream-529", "in-stream-429"],
+    ids=["429", "429-bare", "529", "in-stream-529", "in-stream-429", "429-of-every-upstream", "429-of-the-gateway"],
 )
 def test_w96_burst_is_told_to_the_run_and_tried_again(refusal: Refusal, after: float | None) -> None:
     until_ms = None if after is None else NOW_MS + round(after * 1000)
@@ -96,6 +98,11 @@ def test_w96_burst_is_told_to_the_run_and_tried_again(refusal: Refusal, after: f
 )
 def test_w118_spending_limit_waits_for_the_run(refusal: Refusal, until_ms: int | None) -> None:
     assert advise(refusal, NOW_MS) == Blocked(Limited("budget", "no", until_ms))
+
+
+def test_agent_that_a_person_holds_asks_again_and_no_burst_is_told() -> None:
+    refusal = refused(429, "rate_limit_error", x_ringfence_reason="held", retry_after="30")
+    assert advise(refusal, NOW_MS) == Blocked(Limited("held", "no", NOW_MS + 30_000), 30.0)
 
 
 def test_w118_spending_limit_of_the_gateway_is_no_quota_of_the_provider() -> None:

@@ -103,7 +103,13 @@ class Play:
     def tell(self, event: on.Event, later_ms: int = 0) -> Step:
         """Something happens."""
         self.now += later_ms
-        return self.take(self.machine.step(event, self.now))
+        return self.tell_at_once(event)
+
+    def tell_at_once(self, *events: on.Event) -> Step:
+        """These happen before anything follows of them."""
+        for event in events:
+            self.machine.take(event, self.now)
+        return self.take(self.machine.advance())
 
     def drains(self, *ops: Op, end: End | None = None, cpu_seconds: float = 0.0) -> Step:
         """The script answers."""

@@ -1,5 +1,6 @@
 """Writes the lines of a run by hand, one second apart, and draws random journals as a run may have them."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -46,6 +47,22 @@ SECOND_MS = 1_000
 def usage(tokens: int = 0, cost_nanousd: int | None = 0, *, tools: int = 0) -> Usage:
     """What an attempt took, as output tokens."""
     return Usage(tokens=Tokens(output=tokens), cost_nanousd=cost_nanousd, requests=1, tool_calls=tools)
+
+
+class Told:
+    """What is told of a run, line by line, as its driver does it."""
+
+    def __init__(self, told: RunSpec, epoch: str = "host") -> None:
+        self.view = View(told)
+        self.narrator = Narrator(told, epoch, self.view.counts)
+
+    def feed_all(self, lines: Iterable[Line]) -> list[Event]:
+        """The events that follow from these."""
+        events: list[Event] = []
+        for line in lines:
+            self.view.feed(line)
+            events += self.narrator.feed(line)
+        return events
 
 
 class Story:
@@ -193,8 +210,7 @@ class Story:
 
     def events(self, epoch: str = "host-1") -> list[Event]:
         """Everything that is told of it."""
-        narrator = Narrator(self.spec, epoch)
-        return [event for line in self.lines for event in narrator.feed(line)]
+        return Told(self.spec, epoch).feed_all(self.lines)
 
     def told(self) -> list[str]:
         """Types of the events, without what they have in common."""

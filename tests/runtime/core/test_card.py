@@ -152,3 +152,35 @@ def test_w143_card_is_plain_json() -> None:
     told = msgspec.json.decode(msgspec.json.encode(card_of(AUDIT, rehearsal=rehearsal())))
     assert told["profile"]["agent_calls"] == 3
     assert told["dry_run"]["calls"] == 40
+
+
+def test_w143_short_names_are_priced_and_shown_as_what_they_stand_for() -> None:
+    asked: list[str] = []
+
+    def cost(model: str, tokens: Tokens) -> int | None:
+        asked.append(model)
+        return 1
+
+    script = META + "await agent('a', {phase: 'P', model: 'opus'}); await agent('b', {model: 'inherit'})"
+    profile = check(script)
+    launch = Launch(
+        project="/repo",
+        name="n",
+        description="d",
+        script=script,
+        script_sha256="abc",
+        facts=profile,
+        limits=Limits(),
+        session_model="sonnet",
+        models={"opus": "claude-opus-5-5", "sonnet": "claude-sonnet-5-5"},
+    )
+    card = build_card(launch, cost)
+    uses = [(use.model, use.inherited) for phase in card.phases for use in phase.models]
+    assert uses == [("claude-opus-5-5", False), ("claude-sonnet-5-5", True)]
+    assert set(asked) == {"claude-opus-5-5", "claude-sonnet-5-5"} and card.inheriting_sites == 1
+
+
+def test_w140_card_tells_cap_workspace_and_isolation() -> None:
+    script = META + "await agent('a', {isolation: 'worktree'})"
+    card = card_of(script, cap_nanousd=5, workspace="/repo")
+    assert (card.cap_nanousd, card.workspace, card.isolations) == (5, "/repo", ("worktree",))

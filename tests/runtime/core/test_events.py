@@ -5,15 +5,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from anthropic.types.beta import sessions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.core.events import BUDGET_PERCENTS, Event, Narrator, refused_start
+from runtime.core.events import BUDGET_PERCENTS, Event, refused_start
 from runtime.core.journal import HeldLine, WarningLine
-from runtime.core.model import CallIndex
+from runtime.core.model import CallIndex, Finished
 from runtime.core.phases import workflow_run_id
-from tests.runtime.core.play import NOW, RETURNED, Play, agent, value
-from tests.runtime.core.story import Story, stories, usage
+from tests.runtime.core.play import NOW, RETURNED, Play, agent, null, thrown, value
+from tests.runtime.core.story import Story, Told, stories, usage
 
 
 def fields_of(story: Story, kind: str) -> list[dict[str, Any]]:
@@ -42,7 +43,7 @@ def check_order(events: list[Event], *, ended: bool) -> None:
             assert running[phase] == 0 and starts.pop(event.fields["phase_started_id"]) == phase
     if ended:
         assert kinds[-1] == "status_ended" and not starts
-        assert kinds.count("error") == (events[-1].fields["result"] == "error")
+        assert kinds.count("error") == (events[-1].fields["result"]["type"] == "error")
         assert "error" not in kinds[:-2]
 
 
@@ -53,14 +54,40 @@ def test_w180_order_holds_whatever_the_run_did(story: Story) -> None:
     check_order(story.events(), ended=ended)
 
 
+@pytest.mark.parametrize(
+    ("finished", "reason", "message"),
+    [
+        (null("agent_type", detail="there is no agent type 'x'"), "agent_type", "there is no agent type 'x'"),
+        (thrown("the last try had no name"), "schema_retries_exhausted", "the last try had no name"),
+        (value(), None, ""),
+    ],
+    ids=["null", "thrown", "done"],
+)
+def test_w54_end_of_an_agent_tells_why_it_gave_nothing(finished: Finished, reason: str | None, message: str) -> None:
+    play = Play().launched(agent(1))
+    play.ends(0, finished)
+    told = Told(play.machine.run.spec).feed_all(play.lines)
+    [fields] = [event.fields for event in told if event.type == "workflow_run.agent_settled"]
+    assert (fields["reason"], fields["message"]) == (reason, message)
+
+
+@settings(max_examples=100, deadline=None)
+@given(stories(ended=True))
+def test_w184_run_is_told_to_be_created_and_to_have_ended_once(story: Story) -> None:
+    told = Told(story.spec).feed_all(story.lines)
+    ends = [event for event in told if event.type in ("workflow_run.created", "workflow_run.status_ended")]
+    assert ends == [told[0], told[-1]]
+    assert {event.fields["workflow_run_id"] for event in ends} == {workflow_run_id(story.spec.id)}
+
+
 @settings(max_examples=100, deadline=None)
 @given(stories(ended=True), st.data())
 def test_w180_nothing_follows_the_end(story: Story, data: st.DataObject) -> None:
-    narrator = Narrator(story.spec, "host")
-    told = [event for line in story.lines for event in narrator.feed(line)]
+    telling = Told(story.spec)
+    told = telling.feed_all(story.lines)
     late = data.draw(st.sampled_from(story.lines))
     assert told[-1].type == "workflow_run.status_ended"
-    assert narrator.feed(late) == []
+    assert telling.narrator.feed(late) == []
 
 
 @settings(max_examples=100, deadline=None)
@@ -72,8 +99,7 @@ def test_same_lines_give_the_same_events_and_ids_are_unique(story: Story) -> Non
 
 
 def test_w180_created_is_told_by_the_first_line_whatever_it_is() -> None:
-    narrator = Narrator(Story().spec, "host")
-    events = narrator.feed(Story().logs().lines[-1])
+    events = Told(Story().spec).feed_all(Story().logs().lines[-1:])
     assert [event.type for event in events] == ["workflow_run.created", "workflow_run.log"]
 
 
@@ -87,13 +113,22 @@ def test_w180_failed_run_tells_its_error_right_before_its_end() -> None:
     }
 
 
+def test_w119_what_running_attempts_use_reaches_no_mark_before_their_end() -> None:
+    story = Story(max_cost_nanousd=1_000).runs().issues().issues()
+    story.starts(0).starts(1)
+    telling = Told(story.spec)
+    telling.feed_all(story.lines)
+    telling.view.progressed(CallIndex(1), usage(0, 900))
+    ended = telling.feed_all(story.gives(0, used=usage(0, 100)).lines[-1:])
+    assert [event.type for event in ended] == ["workflow_run.agent_settled"]
+
+
 def test_w180_run_of_the_machine_is_told_in_order() -> None:
     play = Play().launched(agent(0, phase="Find"), agent(1, phase="Fix"))
     play.ends(0, value())
     play.ends(1, value())
     play.drains(end=RETURNED)
-    narrator = Narrator(play.machine.run.spec, "host")
-    events = [event for line in play.lines for event in narrator.feed(line)]
+    events = Told(play.machine.run.spec).feed_all(play.lines)
     check_order(events, ended=True)
     assert Counter(event.type for event in events)["workflow_run.agent_settled"] == 2
 
@@ -163,7 +198,37 @@ def test_w179_pause_is_idle_with_its_reason_and_a_resume_is_running(reason: str)
     [("completed", "completed"), ("failed", "error"), ("stopped", "stopped"), ("denied", "stopped")],
 )
 def test_w179_end_tells_the_result(state: Any, result: str) -> None:
-    assert fields_of(Story().runs().ends(state), "status_ended")[0]["result"] == result
+    assert fields_of(Story().runs().ends(state), "status_ended")[0]["result"]["type"] == result
+
+
+MANAGED = {
+    "workflow_run.created": sessions.BetaManagedAgentsWorkflowRunCreatedEvent,
+    "workflow_run.status_running": sessions.BetaManagedAgentsWorkflowRunStatusRunningEvent,
+    "workflow_run.status_idle": sessions.BetaManagedAgentsWorkflowRunStatusIdleEvent,
+    "workflow_run.phase_started": sessions.BetaManagedAgentsWorkflowRunPhaseStartedEvent,
+    "workflow_run.phase_ended": sessions.BetaManagedAgentsWorkflowRunPhaseEndedEvent,
+    "workflow_run.error": sessions.BetaManagedAgentsWorkflowRunErrorEvent,
+    "workflow_run.status_ended": sessions.BetaManagedAgentsWorkflowRunStatusEndedEvent,
+}
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_w179_events_are_those_of_managed_agents_in_the_types_of_the_official_sdk(failed: bool) -> None:
+    story = Story(phases=("Find",)).runs().goes("running", "paused", reason="person").goes("paused", "running")
+    story.issues(phase="Find").starts(0).gives(0)
+    story = story.fails() if failed else story.ends()
+    seen: set[str] = set()
+    for number, event in enumerate(story.events(), 1):
+        if event.type in MANAGED:
+            MANAGED[event.type].model_validate_json(bytes(event.numbered(number)))
+            seen.add(event.type)
+    assert seen == set(MANAGED) - (set() if failed else {"workflow_run.error"})
+
+
+def test_w179_run_that_never_came_to_be_is_told_in_the_type_of_the_official_sdk() -> None:
+    told = refused_start("max_workflow_runs_error", "too many", 1_767_225_600_000, epoch="host")
+    read = sessions.BetaManagedAgentsWorkflowRunErrorEvent.model_validate_json(bytes(told.numbered(0)))
+    assert read.workflow_run_id is None and read.processed_at.year == 2026
 
 
 def test_w182_agents_are_told_from_queue_to_end() -> None:

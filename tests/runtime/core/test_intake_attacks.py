@@ -5,9 +5,16 @@ from typing import Any
 import pytest
 
 from runtime.core import happenings as on
-from runtime.core.journal import EndedLine, IssuedLine, LogLine, PhaseLine, RefusedLine, WarningLine
-from runtime.core.limits import NARRATION_LINES_MAX, PROMPT_BYTES_MAX, PROMPTS_BYTES_MAX, TIMERS_MAX
-from runtime.core.program import LogOp, Op, PhaseOp, TimerOp
+from runtime.core.journal import EndedLine, IssuedLine, LogLine, NestedLine, PhaseLine, RefusedLine, WarningLine
+from runtime.core.limits import (
+    MISTAKES_MAX,
+    NARRATION_LINES_MAX,
+    PROMPT_BYTES_MAX,
+    PROMPTS_BYTES_MAX,
+    TIMERS_MAX,
+)
+from runtime.core.model import Scope
+from runtime.core.program import LogOp, Op, PhaseOp, TimerOp, WarnOp, WorkflowOp
 from tests.runtime.core.play import RETURNED, Play, agent
 
 REFUSALS = 64
@@ -64,3 +71,23 @@ def test_w95_prompts_of_a_run_are_bounded_together() -> None:
 def test_sandbox_that_sets_more_timers_than_it_can_is_not_believed() -> None:
     play = Play().launched(agent(999), *(TimerOp(id=id, ms=1) for id in range(TIMERS_MAX + 1)))
     assert ended(play).detail == "protocol"
+
+
+def test_w106_nested_workflows_past_the_cap_are_refused_for_a_while_and_then_end_the_run() -> None:
+    play = Play().launched(*(WorkflowOp(id=id, scope=Scope(""), name="none") for id in range(15_000)))
+    assert (ended(play).detail, len(play.all(NestedLine))) == ("runaway_script", MISTAKES_MAX)
+
+
+def test_w99_calls_that_could_never_begin_end_the_run_like_those_past_the_cap() -> None:
+    play = Play().launched(*(agent(id, isolation="worktree") for id in range(15_000)))
+    assert (ended(play).detail, len(play.all(RefusedLine))) == ("runaway_script", MISTAKES_MAX)
+
+
+def test_w99_some_calls_that_could_never_begin_are_the_scripts_own_business() -> None:
+    play = Play().launched(*(agent(id, isolation="worktree") for id in range(MISTAKES_MAX - 1)))
+    assert (play.all(EndedLine), len(play.all(RefusedLine))) == ([], MISTAKES_MAX - 1)
+
+
+def test_w49_flood_of_unknown_options_is_not_kept_in_mind() -> None:
+    play = Play().launched(*(WarnOp(code="unknown_option", message=f"o{at}") for at in range(20_000)), agent(0))
+    assert len(play.machine.run.brakes.ignored_options) == NARRATION_LINES_MAX

@@ -17,7 +17,7 @@ from runtime.core.journal import (
     StartedLine,
     StoppedLine,
 )
-from runtime.core.model import OPEN_STATES, CallIndex, Usage
+from runtime.core.model import OPEN_STATES, CallIndex, Finished, Usage
 from runtime.core.program import Delivery, Drained, LogOp, Op, PhaseOp, Returned, TimerOp
 from runtime.core.transitions import Illegal
 from tests.runtime.core.play import Play, agent, null, thrown, used, value
@@ -62,6 +62,19 @@ class Script:
             if kind == 2:
                 ops.append(LogOp(text=f"line {self.ids}"))
         return ops
+
+
+def end_of(how: int, output: int) -> Finished:
+    """Of an attempt."""
+    ends = (
+        value('"ok"', output=output),
+        value('"other"', output=output),
+        null("api_error", transient=True, usage=used(output)),
+        null("stalled", transient=True, usage=used(output)),
+        thrown(),
+        null("empty"),
+    )
+    return ends[how]
 
 
 class AnyRun(RuleBasedStateMachine):
@@ -119,15 +132,21 @@ class AnyRun(RuleBasedStateMachine):
     def an_agent_ends(self, which: int, how: int, output: int) -> None:
         running = [call for call in self.play.machine.run.calls if call.state == "running"]
         call = running[which % len(running)]
-        ends = (
-            value('"ok"', output=output),
-            value('"other"', output=output),
-            null("api_error", transient=True, usage=used(output)),
-            null("stalled", transient=True, usage=used(output)),
-            thrown(),
-            null("empty"),
-        )
-        self.play.tell(on.AttemptEnded(call.index, call.attempt, ends[how]))
+        self.play.tell(on.AttemptEnded(call.index, call.attempt, end_of(how, output)))
+        self.hurry()
+
+    @rule(hows=st.lists(st.integers(0, 5), min_size=CONCURRENCY, max_size=CONCURRENCY), then=st.integers(0, 5))
+    @precondition(lambda self: self.play.states().count("running") > 1)
+    def agents_end_at_once(self, hows: list[int], then: int) -> None:
+        running = [call for call in self.play.machine.run.calls if call.state == "running"]
+        events: list[on.Event] = [
+            on.AttemptEnded(call.index, call.attempt, end_of(how, 2)) for call, how in zip(running, hows, strict=False)
+        ]
+        if then == 0:
+            events.insert(1, on.PauseAsked("budget"))
+        elif then == 1:
+            events.insert(1, on.StopAsked("alice"))
+        self.play.tell_at_once(*events)
         self.hurry()
 
     @rule(which=st.integers(0, 20), output=st.integers(0, 5))

@@ -66,3 +66,15 @@ def test_w143_median_is_of_each_kind() -> None:
     samples = [Tokens(input=1, output=30), Tokens(input=2, output=10), Tokens(input=3, output=20)]
     assert median_tokens(samples) == Tokens(input=2, output=20)
     assert median_tokens([]) is None
+
+
+def test_w143_price_of_history_grows_with_the_agents_of_the_dry_run() -> None:
+    runs = [Earlier(agents=2, tokens=20, cost_nanousd=200), Earlier(agents=4, tokens=80, cost_nanousd=None)]
+    price = price_by_history(runs, 10)
+    assert price is not None and (price.low_nanousd, price.high_nanousd) == (200, 1_000)
+    assert (price.tokens_low, price.tokens_high) == (20, 200)
+
+
+def test_w143_models_without_a_price_are_named() -> None:
+    shares = [Share(model="unknown", agent_type=None, calls=1), Share(model="sonnet", agent_type=None, calls=1)]
+    assert price_by_list(agent_range(2, 2, 9), shares, {}, ten_per_token).unpriced == ("unknown",)

@@ -1,20 +1,16 @@
-"""The shapes of Claude Code's stream, and the pace of snapshots."""
+"""The shapes of Claude Code's stream."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from runtime.core.taskstream import (
     LATE_MS,
-    Pace,
     task_notification,
     task_progress,
     task_started,
     task_updated,
-    work_is_done,
 )
-from tests.runtime.core.play import NOW
 from tests.runtime.core.story import Story, usage
 
 
@@ -76,38 +72,3 @@ def test_w181_late_snapshot_is_allowed_for_a_while() -> None:
     story = Story().runs().ends()
     assert snapshot(story, story.now_ms + LATE_MS)["usage"]["duration_ms"] == 1_000
     assert task_progress(story.view(), story.now_ms + LATE_MS + 1, task_id="w1") is None
-
-
-def test_w182_at_most_four_snapshots_pass_in_a_second() -> None:
-    pace = Pace()
-    passed = [now_ms for now_ms in range(NOW, NOW + 1_000) if pace.passes(now_ms)]
-    assert passed == [NOW, NOW + 250, NOW + 500, NOW + 750]
-    assert pace.wait_ms(NOW + 800) == 200
-
-
-CREATED = {"type": "workflow_run.created", "workflow_run_id": "wrun_1"}
-ENDED = {"type": "workflow_run.status_ended", "workflow_run_id": "wrun_1"}
-IDLE = {"type": "session.status_idle", "stop_reason": {"type": "end_turn"}}
-WAITING = {"type": "session.status_idle", "stop_reason": {"type": "requires_action"}}
-BUSY = {"type": "session.status_running"}
-
-
-@pytest.mark.parametrize(
-    ("events", "done"),
-    [
-        ((), False),
-        ((IDLE,), True),
-        ((CREATED, IDLE), False),
-        ((CREATED, ENDED), False),
-        ((CREATED, IDLE, ENDED), False),
-        ((CREATED, IDLE, ENDED, BUSY, IDLE), True),
-        ((CREATED, ENDED, WAITING), False),
-        ((CREATED, {**CREATED, "workflow_run_id": "wrun_2"}, ENDED, IDLE), False),
-        ((CREATED, ENDED, IDLE, BUSY), False),
-    ],
-    ids=["nothing", "no run", "open", "not idle", "idle before", "done", "waits", "second open", "busy again"],
-)
-def test_w184_work_is_done_when_every_run_ended_and_the_parent_went_idle_after(
-    events: tuple[Mapping[str, Any], ...], done: bool
-) -> None:
-    assert work_is_done(events) is done

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from runtime.core.journal import HeldLine, MessageLine
 from runtime.core.limits import INLINE_BYTES_MAX
 from runtime.core.model import CallIndex, Outcome, RunState, Usage, Worktree
-from runtime.core.view import WARNINGS_MAX, View
+from runtime.core.view import WARNINGS_MAX, View, aged
 from tests.runtime.core.play import NOW, RETURNED, Play, agent, null, thrown, value
 from tests.runtime.core.story import SECOND_MS, Story, stories, usage
 
@@ -378,3 +378,26 @@ def test_w81_refusals_are_told_by_their_reason() -> None:
     record = story.ends().record()
     assert record["refusals"] == {"agent_limit": 2, "budget_exhausted": 1}
     assert record["outcome"]["refused"] == 3
+
+
+def test_w91_record_that_was_written_down_goes_on_in_time_while_the_run_is_open() -> None:
+    story = Story().runs().issues(phase="Find").starts(0).issues(phase="Fix").starts(1).gives(1)
+    written = story.record()
+    later = aged(msgspec.json.decode(msgspec.json.encode(written)), story.now_ms + 60 * SECOND_MS)
+    assert later["elapsed_ms"] == written["elapsed_ms"] + 60 * SECOND_MS
+    assert phase_of(later, "Find")["elapsed_ms"] == phase_of(written, "Find")["elapsed_ms"] + 60 * SECOND_MS
+    assert phase_of(later, "Fix") == phase_of(written, "Fix")
+
+
+def test_w91_record_of_an_ended_run_does_not_age() -> None:
+    record = Story().runs().issues(phase="Find").starts(0).gives(0).ends().record()
+    assert aged(dict(record), 10**15) == record
+
+
+def test_w140_record_of_a_run_that_waits_for_an_approval_says_why() -> None:
+    story = Story(approval="person").goes("queued", "pending_approval", reason="approval", message="every run is")
+    asked = story.record()["approval"]
+    assert (asked["by"], asked["reason"], asked["since_ms"]) == ("person", "every run is", story.now_ms)
+    assert story.goes("pending_approval", "queued", reason="approved", by="bob").record()["approval"] is None
+    denied = Story().goes("queued", "pending_approval").ends("denied")
+    assert denied.record()["approval"] is None

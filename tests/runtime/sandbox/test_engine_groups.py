@@ -148,11 +148,12 @@ async def test_w81_refusal_in_a_thunk_is_null_without_a_warning() -> None:
 
 
 async def test_w81_fault_of_the_script_in_an_item_is_told() -> None:
-    played = await play("return await parallel([() => agent('a').then((text) => text.nothing.at(0))])")
+    played = await play("\nreturn await parallel([() => agent('a').then((text) => text.nothing.at(0))])")
     assert played.value == [None]
     [(code, message)] = played.warnings
     assert code == "item_threw"
-    assert message.startswith("item 0 of the group at /0 is null, because it threw TypeError: ")
+    assert message.startswith("item 0 of parallel() (line 2:14) is null, because it threw TypeError: ")
+    assert message.endswith("'at' of undefined (line 2:56)")
 
 
 async def test_w81_ten_faults_are_told_and_no_more() -> None:

@@ -103,8 +103,11 @@ async def test_w109_workflow_inside_a_child_says_that_there_is_one_level() -> No
 
 THROWS = {
     "an unknown name": ("missing", ["nested_workflow", "there is no workflow missing"]),
-    "a throw": ("throws", ["nested_workflow", "RangeError: too far"]),
-    "a syntax error": ("broken", ["nested_workflow", "SyntaxError: unexpected token in expression: ')'"]),
+    "a throw": ("throws", ["nested_workflow", "RangeError: too far (line 1:11 of the nested workflow)"]),
+    "a syntax error": (
+        "broken",
+        ["nested_workflow", "SyntaxError: unexpected token in expression: ')' (line 1:8 of the nested workflow)"],
+    ),
     "a result that is no JSON": ("odd", ["result_not_serializable", "the result cannot be JSON: a BigInt at $"]),
 }
 

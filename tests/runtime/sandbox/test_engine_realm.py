@@ -40,7 +40,7 @@ async def test_w27_cleared_timer_is_told_and_does_not_fire() -> None:
 async def test_w27_timer_that_throws_is_a_warning() -> None:
     played = await play("setTimeout(() => { throw new Error('late') }, 1)\nreturn await agent('x')")
     assert played.value == "x"
-    assert played.warnings == [("unhandled_rejection", "a timer's function threw Error: late")]
+    assert played.warnings == [("unhandled_rejection", "a timer's function threw Error: late (line 1:30)")]
 
 
 async def test_w27_pending_timer_does_not_keep_the_script_alive() -> None:
@@ -232,6 +232,11 @@ async def test_w42_stack_of_an_error_inside_a_group_hides_the_group() -> None:
 async def test_w42_error_of_a_call_shows_where_it_was_called() -> None:
     played = await play("await null\n\n  await agent('x')", answer=lambda op: Thrown(code="limit", message="no"))
     assert (played.threw.message, played.threw.stack) == ("Error: no", "    at workflow.js:3:9\n")
+
+
+async def test_w42_place_in_a_text_that_was_parsed_is_no_place_in_the_script() -> None:
+    played = await play("\nJSON.parse('{\\n  x')")
+    assert (played.threw.message.split(":")[0], played.threw.stack) == ("SyntaxError", "    at workflow.js:2:6\n")
 
 
 async def test_w42_place_of_a_syntax_error_is_the_one_in_the_script() -> None:

@@ -60,6 +60,19 @@ async def test_w170_what_json_drops_is_told_with_its_paths() -> None:
     assert played.warnings == [("result_lossy", text)]
 
 
+HOLLOW = {
+    "a promise": ("{ a: agent('x') }", "$.a (a promise, which has to be awaited)"),
+    "a map": ("[new Map([[1, 2]])]", "$[0] (a Map)"),
+    "a set": ("new Set([1])", "$ (a Set)"),
+}
+
+
+@pytest.mark.parametrize(("result", "told"), HOLLOW.values(), ids=HOLLOW.keys())
+async def test_w170_what_json_takes_for_an_empty_object_is_told(result: str, told: str) -> None:
+    played = await play(f"return {result}")
+    assert played.warnings == [("result_lossy", f"JSON does not hold all of the result: {told}")]
+
+
 async def test_w170_ten_paths_are_told_and_the_rest_counted() -> None:
     played = await play("return Array(13).fill(undefined)")
     [(code, message)] = played.warnings

@@ -135,6 +135,31 @@ async def test_rows_are_those_of_a_user_a_session_and_states(store: RunStore) ->
     assert await store.open_runs("s1", "alice") == 1
 
 
+async def test_w143_completed_runs_of_a_name_are_its_owners_and_come_newest_first(store: RunStore) -> None:
+    for number, (user, name) in enumerate(
+        (("alice", "audit"), ("alice", "other"), ("bob", "audit"), ("alice", "audit"))
+    ):
+        row = run_row(f"wf_named{number}", user=user, state="completed", at_ms=NOW + number)
+        await begin(store, msgspec.structs.replace(row, name=name))
+    for number, state in enumerate(("running", "failed", "stopped"), 4):
+        row = run_row(f"wf_named{number}", state=state, at_ms=NOW + number)  # type: ignore[arg-type]
+        await begin(store, msgspec.structs.replace(row, name="audit"))
+
+    async def ids(user: str, name: str, most: int) -> list[str]:
+        return [row.id[-1] for row in await store.completed(user, name, most=most)]
+
+    assert await ids("alice", "audit", 9) == ["3", "0"]
+    assert await ids("alice", "audit", 1) == ["3"]
+    assert await ids("alice", "missing", 9) == []
+
+
+async def test_run_that_completes_later_is_found_by_its_name(store: RunStore) -> None:
+    lease = await begin(store)
+    assert await store.completed("alice", "check", most=9) == []
+    await store.append(lease, Entry(row=run_row(state="completed")))
+    assert [row.id for row in await store.completed("alice", "check", most=9)] == [RUN]
+
+
 async def test_same_start_again_gives_the_run_that_it_started(store: RunStore) -> None:
     await store.create(run_row(), entry_of("run"), owner="p1", idempotency="key", now_ms=NOW)
     again = run_row("wf_bbbbbb")

@@ -9,7 +9,9 @@ import pytest
 
 from runtime.stores import StoreInvalid
 from runtime.stores.database import APPLICATION_ID, connect, explain, is_about_file, open_file
-from tests.runtime.stores.homes import NOW, RUN, TTL_MS, SqliteHome, begin
+from runtime.stores.queries import completed
+from runtime.stores.rows import encode_row
+from tests.runtime.stores.homes import NOW, RUN, TTL_MS, SqliteHome, begin, run_row
 
 
 @pytest.fixture
@@ -40,6 +42,20 @@ def test_file_of_a_newer_version_is_refused(path: Path) -> None:
         other.execute("PRAGMA user_version=99")
     with pytest.raises(StoreInvalid, match="newer version.*upgrade"):
         open_file(path)
+
+
+def test_runs_of_a_file_of_an_earlier_version_are_found_by_their_names(path: Path) -> None:
+    open_file(path).close()
+    row = run_row(state="completed")
+    kept = (row.id, row.owner.user, row.session, row.state, NOW, NOW, encode_row(row))
+    with closing(connect(path)) as earlier:
+        earlier.execute("DROP INDEX runs_completed")
+        earlier.execute("ALTER TABLE runs DROP COLUMN name")
+        earlier.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", kept)
+        earlier.execute("PRAGMA user_version=2")
+    open_file(path).close()
+    with closing(connect(path)) as connection:
+        assert completed(connection, row.owner.user, row.name, 9) == [row]
 
 
 def test_file_that_is_no_database_is_refused(path: Path) -> None:

@@ -40,6 +40,7 @@ async def readers(path: Path) -> AsyncGenerator[Readers]:
         ("rows of all", "runs_newest"),
         ("rows of a user", "runs_of_user (user=?"),
         ("rows of a session", "runs_of_session (session=?"),
+        ("completed of a name", "runs_completed (user=? AND name=?)"),
     ],
 )
 def test_page_is_found_by_an_index_and_comes_sorted(path: Path, name: str, index: str) -> None:
@@ -56,6 +57,8 @@ def test_page_is_found_by_an_index_and_comes_sorted(path: Path, name: str, index
                 queries.rows(connection, Wanted("alice", None, (), before, 100))
             case "rows of a session":
                 queries.rows(connection, Wanted(None, "s1", (), before, 100))
+            case "completed of a name":
+                queries.completed(connection, "alice", "audit", 100)
             case _:
                 queries.rows(connection, Wanted(None, None, (), before, 100))
         connection.set_trace_callback(None)

@@ -17,6 +17,7 @@ from runtime.tools.beneath import Folder
 from runtime.tools.bubblewrap import NoSandbox, Ran, find_bubblewrap
 from runtime.tools.output import OUTPUT_CHARS_MAX
 from tests.support.bubblewrap import bubblewrap_or_skip
+from tests.support.repositories import git, make_repository
 
 
 async def run(place: Path, command: str, *, seconds: float = 20) -> Ran:
@@ -171,6 +172,15 @@ async def test_w146_settings_and_git_internals_cannot_be_written(place: Path, co
     assert (await run(place, command)).code != 0
     assert sorted(path.name for path in (place / ".git").rglob("*")) == before
     assert list((place / ".claude").iterdir()) == []
+
+
+async def test_w146_folder_of_a_repository_cannot_be_made_one_that_its_owner_believes(tmp_path: Path) -> None:
+    folder = make_repository(tmp_path / "repository") / "sub"
+    plant = f"git init -q . ; mkdir .git; git config core.fsmonitor 'touch {tmp_path}/ran'; ln -s /tmp .git/objects"
+    await run(folder, plant)
+    await asyncio.to_thread(git, folder, "status")
+    assert not (tmp_path / "ran").exists() and list((folder / ".git").iterdir()) == []
+    assert await asyncio.to_thread(git, folder, "rev-parse", "--show-prefix") == "sub/"
 
 
 async def test_git_can_be_asked(place: Path) -> None:

@@ -29,8 +29,9 @@ def test_folder_is_writable_and_what_is_protected_in_it_is_not(tmp_path: Path) -
     assert os.listdir(tmp_path / ".claude") == []
 
 
-def test_folder_without_repository_may_get_one(tmp_path: Path) -> None:
-    assert shown(tmp_path) == [("--bind-fd", "."), ("--ro-bind-fd", ".claude")]
+def test_folder_without_repository_gets_none(tmp_path: Path) -> None:
+    assert shown(tmp_path) == [("--bind-fd", "."), ("--ro-bind-fd", ".git"), ("--ro-bind-fd", ".claude")]
+    assert os.listdir(tmp_path / ".git") == []
 
 
 @pytest.mark.parametrize("name", [".git", ".claude"])

@@ -39,6 +39,23 @@ async def test_schema_of_a_newer_version_is_refused(database: str) -> None:
         await migrate(server.url(database))
 
 
+async def test_runs_of_a_schema_of_an_earlier_version_are_found_by_their_names(database: str) -> None:
+    server = postgres_server()
+    await migrate(server.url(database))
+    contents = [b'{"name":"audit","state":"completed"}', b'{"name":"a\\u0000b","state":"completed"}']
+    rows = ", ".join(
+        f"('wf_{n}', 'alice', 's', 'completed', {n}, {n}, '\\x{each.hex()}')" for n, each in enumerate(contents)
+    )
+    server.psql(
+        database,
+        "DROP INDEX ringfence_run.runs_completed; ALTER TABLE ringfence_run.runs DROP COLUMN name; "
+        f"INSERT INTO ringfence_run.runs VALUES {rows}; UPDATE ringfence_run.schema_version SET version = 2",
+    )
+    await migrate(server.url(database))
+    names = "SELECT string_agg(quote_literal(name), ' ' ORDER BY id) FROM ringfence_run.runs"
+    assert server.psql(database, names) == "'audit' ''"
+
+
 @pytest.mark.parametrize("theirs", ["runs (x int)", "schema_version (n int)"], ids=["table", "version"])
 async def test_schema_of_another_program_is_refused_and_left_alone(database: str, theirs: str) -> None:
     server = postgres_server()
