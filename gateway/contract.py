@@ -47,6 +47,8 @@ REQUEST_ID_HEADER = "request-id"
 DECISION_HEADER = "x-ringfence-decision"
 REASON_HEADER = "x-ringfence-reason"
 """On what the gateway itself says in place of an upstream's answer: why, as a member of `errors.Reason`."""
+REASON_MEMBER = "ringfence_reason"
+"""The same in `error`, where a stream that has begun ends with what the gateway says: its headers are gone by then."""
 SHOULD_RETRY_HEADER = "x-should-retry"
 BRIDGED_HEADER = "x-ringfence-bridged"
 """`feature=action, ...`: what was dropped or changed because the upstream lacks it."""
@@ -68,9 +70,14 @@ HOLD_PING_SECONDS = 15.0
 """Longest silence towards a client while a block is held (Claude Code aborts at 300 s)."""
 
 
-def error_envelope(error_type: str, message: str, request_id: str | None = None) -> bytes:
+def error_envelope(
+    error_type: str, message: str, request_id: str | None = None, *, reason: str | None = None
+) -> bytes:
     """The Messages API's error body: `{"type":"error","error":{"type","message"},"request_id"}`."""
-    envelope: dict[str, object] = {"type": "error", "error": {"type": error_type, "message": message}}
+    error = {"type": error_type, "message": message}
+    if reason is not None:
+        error[REASON_MEMBER] = reason
+    envelope: dict[str, object] = {"type": "error", "error": error}
     if request_id is not None:
         envelope["request_id"] = request_id
     return json.dumps(envelope, ensure_ascii=False, separators=(",", ":")).encode()

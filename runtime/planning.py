@@ -63,7 +63,7 @@ class Planner:
             typical={} if earlier is None else typical_of(earlier),
             remaining_nanousd=await self._desk.runs.admission.left_nanousd(spec),
             rehearsal=rehearsal,
-            approved_script=None if earlier is None else earlier.spec.script,
+            last_script=None if earlier is None else earlier.spec.script,
             warnings=spec.warnings,
         )
         return build_card(facts, self._prices.cost)

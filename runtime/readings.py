@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,16 +171,19 @@ class Readings:
             if view.state not in OPEN_STATES:
                 yield task_notification(view, task_id=run, output_file=f"/ringfence/v1/runs/{run}/result")
                 return
-            row = await self._next_row(row, changed)
+            row = await self._next_row(row, runner, changed, view.state)
 
-    async def _next_row(self, row: RunRow, changed: asyncio.Event | None) -> RunRow:
+    async def _next_row(
+        self, row: RunRow, runner: Runner | None, changed: asyncio.Event | None, state: RunState
+    ) -> RunRow:
         """Once something may have happened; of a run that is driven elsewhere once it has."""
         while True:
-            await self._wait(changed)
+            await self._wait_for_news(runner, changed, _is_no_longer(state))
             found = await self._store.find(row.id) or row
-            if changed is not None or bytes(found.record) != bytes(row.record):
+            if runner is not None or bytes(found.record) != bytes(row.record):
                 return found
-            changed = runner.changed if (runner := self.runs.driven.get(row.id)) is not None else None
+            runner = self.runs.driven.get(row.id)
+            changed = None if runner is None else runner.changed
 
     async def _follow(self, run: RunId, after: int) -> AsyncGenerator[EventRow | Progress]:
         shown = b""
@@ -202,7 +205,7 @@ class Readings:
                 if bytes(row.record) != shown:
                     shown = bytes(row.record)
                     yield Progress(msgspec.json.decode(shown))
-            await self._wait_for_news(runner, changed, after)
+            await self._wait_for_news(runner, changed, _has_told_more(after))
 
     async def _next_events(self, runner: Runner | None, run: RunId, after: int) -> Sequence[EventRow]:
         """From memory where they are all there."""
@@ -210,28 +213,19 @@ class Readings:
             return [event for event in runner.recent if event.seq > after]
         return await self._store.events(run, after=after, types=(), most=EVENTS_READ)
 
-    async def _wait(self, changed: asyncio.Event | None) -> None:
-        if changed is None:
-            await asyncio.sleep(POLL_SECONDS)
-            return
-        try:
-            async with asyncio.timeout(POLL_SECONDS * 10):
-                await changed.wait()
-        except TimeoutError:
-            return
-        await asyncio.sleep(PROGRESS_SECONDS)
-
-    async def _wait_for_news(self, runner: Runner | None, changed: asyncio.Event | None, after: int) -> None:
-        """Until there is an event behind `after`, which is told at once, or a snapshot is due (W182)."""
+    async def _wait_for_news(
+        self, runner: Runner | None, changed: asyncio.Event | None, is_news: Callable[[Runner], bool]
+    ) -> None:
+        """Until there is news, which is told at once, or a snapshot is due (W182)."""
         if runner is None or changed is None:
-            await self._wait(None)
+            await asyncio.sleep(POLL_SECONDS)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_SECONDS * 10):
                 await changed.wait()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PROGRESS_SECONDS):
-                while not (runner.recent and runner.recent[-1].seq > after):
+                while not (runner.left or is_news(runner)):
                     await runner.changed.wait()
 
     async def _shown(self, row: RunRow) -> dict[str, Any]:
@@ -248,6 +242,16 @@ class Readings:
 
     async def _view(self, row: RunRow) -> View:
         return await self._live(row.id) or fold_view(await self.runs.lines(row.id))
+
+
+def _has_told_more(after: int) -> Callable[[Runner], bool]:
+    """There is an event behind that one."""
+    return lambda runner: bool(runner.recent) and runner.recent[-1].seq > after
+
+
+def _is_no_longer(state: RunState) -> Callable[[Runner], bool]:
+    """The run is in another state."""
+    return lambda runner: runner.view.state != state
 
 
 def fold_view(lines: Sequence[Line]) -> View:

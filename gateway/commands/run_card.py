@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.commands.output import plain, print_rich
-from gateway.commands.run_rows import count_text, dollars
+from gateway.commands.run_rows import count_text, dollars, several
 
 CHOICES = {"o": "once", "a": "always", "n": "no", "v": "view", "e": "edit", "d": "diff"}
 
@@ -117,7 +117,8 @@ def print_card(card: Card) -> None:
     if card.forced_model is not None:
         lines.append(f"  model     {card.forced_model} for every agent, whatever the script says")
     elif card.inheriting_sites:
-        lines.append(f"  model     {card.inheriting_sites} call sites name none and get the run's own")
+        verbs = "names none and gets" if card.inheriting_sites == 1 else "name none and get"
+        lines.append(f"  model     {several(card.inheriting_sites, 'call site')} {verbs} the run's own")
     if card.dry_run is not None:
         lines.append(f"  dry run   {_dry_run(card.dry_run)}")
     lines += [f"  warning   {warning}" for warning in card.warnings]
@@ -166,7 +167,7 @@ def _price(card: Card) -> str:
         models = ", ".join(price.unpriced) or "a model that only the run will tell"
         return f"not known: there is no price for {models}"
     bases = {
-        "history": f"by the last {price.runs} runs of it",
+        "history": f"by the last {several(price.runs, 'run')} of it",
         "typical": "by what such agents took before, at list price",
         "assumed": "a guess: nothing like it ran before, at list price",
     }
@@ -178,18 +179,19 @@ def _range(card: Card, low: str, high: str) -> str:
     """The upper end of what has no bound is that of as many agents as may be: no expectation."""
     agents = card.agents
     if agents.unbounded and card.price.basis != "history":
-        return f"{low} for {agents.low} agents, {high} for {agents.high}"
+        return f"{low} for {several(agents.low, 'agent')}, {high} for {agents.high}"
     return low if low == high else f"{low} to {high}"
 
 
 def _phase(phase: CardPhase) -> str:
     aside = "".join(f" ({text})" for text in (phase.detail, phase.model) if text)
-    calls = f": {phase.calls} agents in the dry run" if phase.calls is not None else ""
+    calls = f": {several(phase.calls, 'agent')} in the dry run" if phase.calls is not None else ""
     uses = ", ".join(f"{use.count} x {use.model or use.agent_type or 'unknown'}" for use in phase.models)
     return f"{phase.title or '(no phase)'}{aside}{calls}{f' [{uses}]' if uses else ''}"
 
 
 def _dry_run(dry_run: DryRun) -> str:
-    nested = f", {dry_run.nested} nested workflows" if dry_run.nested else ""
-    ended = "" if dry_run.ended == "returned" else f"; it did not return ({dry_run.ended}) {dry_run.message}"
-    return f"{dry_run.calls} agents{nested}{ended}"
+    """Why it did not return is among the warnings."""
+    nested = f", {several(dry_run.nested, 'nested workflow')}" if dry_run.nested else ""
+    ended = "" if dry_run.ended == "returned" else f"; it did not return ({dry_run.ended})"
+    return f"{several(dry_run.calls, 'agent')}{nested}{ended}"

@@ -338,6 +338,11 @@ def dollars(nanousd: int) -> str:
     return f"${nanousd / NANOUSD_PER_DOLLAR:.{2 if nanousd >= NANOUSD_PER_DOLLAR else 4}f}"
 
 
+def several(count: int, thing: str) -> str:
+    """`1 agent`, `2 agents`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def count_text(count: int) -> str:
     """`950`, `12.3k`, `4.5M`."""
     for size, unit in ((1_000_000, "M"), (1_000, "k")):

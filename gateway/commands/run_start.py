@@ -36,6 +36,8 @@ CHECK_SECONDS = 60.0
 """A check rehearses the script."""
 POLICY_STATUS = 451
 RUNS = RUNS_PATH.removeprefix(ADMIN_PREFIX)
+NEAR_CHARS = 20
+ARGS_HINT = """write an object or a list, such as '{"root": "src"}', a text with quotes of its own, '"src"', or @FILE"""
 NOBODY_TO_ASK = (
     "somebody has to approve this script, and there is no terminal to ask at: "
     "look at it with `ringfence runs dry-run`, then start it with --yes"
@@ -109,13 +111,23 @@ def read_args(text: str) -> Any:
     source = text
     try:
         if text.startswith("@"):
-            source = Path(text[1:]).read_text(encoding="utf-8")
+            source = Path(text[1:]).read_text(encoding="utf-8-sig")
         return json.loads(source)
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(f"--args: {text[1:]} cannot be read ({error})", EXIT_USAGE) from None
-    except ValueError as error:
-        message = f'--args: {error}; write JSON, such as \'{{"root": "src"}}\' or \'"a text"\', or @FILE'
-        raise CommandFailed(message, EXIT_USAGE) from None
+    except json.JSONDecodeError as error:
+        rest = error.doc[error.pos : error.pos + NEAR_CHARS]
+        where = f"line {error.lineno}, column {error.colno}: {f'not {rest!r}' if rest else 'it ends too soon'}"
+        raise CommandFailed(f"{_given(text)} is no JSON ({where}); {ARGS_HINT}", EXIT_USAGE) from None
+    except UnicodeDecodeError:
+        raise CommandFailed(f"{_given(text)} is no text in UTF-8", EXIT_USAGE) from None
+    except (RecursionError, ValueError):
+        text = f"{_given(text)} is nested too deeply, or has a number of too many digits"
+        raise CommandFailed(text, EXIT_USAGE) from None
+    except OSError as error:
+        raise CommandFailed(f"{_given(text)} cannot be read: {error.strerror}", EXIT_USAGE) from None
+
+
+def _given(text: str) -> str:
+    return f"--args: {text[1:]}" if text.startswith("@") else "--args"
 
 
 def start_run(client: GatewayClient, wanted: Wanted, person: Person, *, as_json: bool) -> Launch:

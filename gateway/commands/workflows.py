@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.commands.client import GatewayClient, path_part
 from gateway.commands.output import EXIT_DONE, EXIT_FAILED, CommandFailed, moment, plain, print_json, print_rich, table
+from gateway.commands.run_rows import several
 from gateway.core.decision import CallSite, ScriptProfile
 from gateway.core.scripts import is_sha256
 from gateway.ports import ScriptProfiler
@@ -82,12 +83,12 @@ def revoke_script(client: GatewayClient, which: str, why: str, *, as_json: bool)
 def print_card(profile: ScriptProfile, digest: str | None) -> None:
     """What can be told of a script without running it, as people read it."""
     name = profile.name or "(no name)"
-    nested = f", and {profile.nested_workflows} nested workflows" if profile.nested_workflows else ""
+    nested = f", and {several(profile.nested_workflows, 'nested workflow')}" if profile.nested_workflows else ""
     lines = [
         f"workflow {name}: {profile.description or '(no description)'}",
         f"  sha256    {digest or '-'}",
         f"  valid     {'yes' if profile.valid else 'no'}",
-        f"  agents    {_most(profile)}, from {profile.agent_calls} call sites{nested}",
+        f"  agents    {_most(profile)}, from {several(profile.agent_calls, 'call site')}{nested}",
         *(f"  phase     {each.title}{_aside(each.detail)}{_aside(each.model)}" for each in profile.planned),
         *_listed("models", profile.models),
         *_listed("types", profile.agent_types),

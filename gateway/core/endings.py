@@ -98,7 +98,7 @@ class Shown:
         self.last, self.last_from_chars = kind, chars
 
 
-def refuse(shown: Shown, framing: Framing, error_type: str, message: str) -> bytes:
+def refuse(shown: Shown, framing: Framing, error_type: str, message: str, reason: str | None = None) -> bytes:
     """Bytes that end a begun message so that the client shows `message` and stops (measured with Claude Code).
 
     An error event before any completed block makes the client send the request again without streaming, so one is
@@ -114,7 +114,7 @@ def refuse(shown: Shown, framing: Framing, error_type: str, message: str) -> byt
     pieces += _stops(framing, closing)
     if not closing and not shown.visible:
         pieces.append(text_block(framing, shown.blocks, message))
-    pieces.append(framing.encode("error", error_envelope(error_type, message)))
+    pieces.append(framing.encode("error", error_envelope(error_type, message, reason=reason)))
     return b"".join(pieces)
 
 

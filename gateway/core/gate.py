@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from gateway.contract import DENIED_TOOL, error_envelope
+from gateway.contract import DENIED_TOOL, REASON_MEMBER, error_envelope
 from gateway.core.calls import (
     END_TURN,
     HELD_BYTES_MAX,
@@ -182,9 +182,9 @@ class StreamGate:
         delta: JsonObject = {"type": "input_json_delta", "partial_json": stand_in}
         return whole_block(framing, index, block, block_delta(framing, index, delta))
 
-    def refusal(self, error_type: str, message: str) -> bytes:
+    def refusal(self, error_type: str, message: str, reason: str | None = None) -> bytes:
         """Bytes that end a begun stream with an error that the client shows; none where it would not be heeded."""
-        return refuse(self._shown, self._framing, error_type, message)
+        return refuse(self._shown, self._framing, error_type, message, reason)
 
     def finish(self) -> bytes:
         """Bytes that end the message here as one that reached its `max_tokens`. A held call is dropped unseen.
@@ -338,7 +338,7 @@ class StreamGate:
         """The upstream's last words: as they came, or as the event that says the same without naming an account."""
         self._shown.ended = True
         spelt_as_known = event.get("type") == "error" or "error" not in event
-        if spelt_as_known and is_clean(frame.data):
+        if spelt_as_known and not _claims_reason(event) and is_clean(frame.data):
             return frame.raw
         fault = read_fault("anthropic", 200, (), frame.data)
         return self._framing.encode("error", error_envelope(fault.error_type, fault.message))
@@ -360,3 +360,9 @@ class StreamGate:
         except (GatewayError, msgspec.MsgspecError, ValueError) as error:
             raise broke(f"sent a message that cannot be rewritten ({error})") from None
         return self._framing.rewrite(frame, splice(frame.data, [(outer[0] + start, outer[0] + end, value)]))
+
+
+def _claims_reason(event: JsonObject) -> bool:
+    """Only what the gateway itself says has one."""
+    error = event.get("error")
+    return isinstance(error, dict) and REASON_MEMBER in error

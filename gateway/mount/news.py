@@ -6,7 +6,7 @@ from typing import Any
 from gateway.runs.told import Change, RunNews, RunTold
 from gateway.telemetry.run_metrics import RunSums
 from runtime.core.journal import StateLine
-from runtime.core.model import OPEN_STATES, FailureCode, RunSpec, Usage
+from runtime.core.model import FailureCode, RunSpec, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,6 @@ class NewsListener:
 
     def run_changed(self, spec: RunSpec, line: StateLine, record: dict[str, Any]) -> None:
         """A run went from one state to another."""
-        is_over = line.after not in OPEN_STATES
         change = Change(
             before=line.before,
             after=line.after,
@@ -25,7 +24,8 @@ class NewsListener:
             reason=line.reason,
             message=line.message,
             summary=record["status"]["text"],
-            sums=sums_of(record) if is_over else None,
+            outcome=record["outcome"],
+            sums=sums_of(record),
         )
         self.news.changed(told_of(spec), change)
 
@@ -72,7 +72,7 @@ def told_of(spec: RunSpec) -> RunTold:
 
 
 def sums_of(record: dict[str, Any]) -> RunSums:
-    """What the run came to, by its record."""
+    """What the run has come to, by its record."""
     new, failure = record["usage"]["new"], record["failure"]
     return RunSums(
         degraded=record["degraded"],

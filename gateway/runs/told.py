@@ -42,7 +42,7 @@ class RunTold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What became of it. `by`: the person, when one did it. `sums`: set when it has ended."""
+    """What became of it. `by`: the person, when one did it. `sums` None: nothing has begun."""
 
     before: str | None
     after: str
@@ -51,7 +51,10 @@ class Change:
     message: str = ""
     summary: str = ""
     """How it stands, in one line of our own."""
+    outcome: Mapping[str, int] = field(default_factory=dict[str, int])
+    """The census so far (W174)."""
     sums: RunSums | None = None
+    """What it has come to so far."""
 
 
 @dataclass(slots=True)

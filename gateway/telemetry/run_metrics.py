@@ -42,7 +42,7 @@ class OpenRuns(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSums:
-    """What a run came to. `cost_nanousd` None: it used a model without a price."""
+    """What a run has come to. `cost_nanousd` None: it used a model without a price."""
 
     degraded: bool = False
     failure: str | None = None

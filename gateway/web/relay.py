@@ -293,7 +293,7 @@ async def _break_off(request: web.Request, ctx: RequestContext, stream: Stream, 
     async def end() -> None:
         try:
             async with asyncio.timeout(LAST_WORDS_SECONDS):
-                last_words = stream.gate.refusal(kind, error.message)
+                last_words = stream.gate.refusal(kind, error.message, error.reason)
                 stream.out.stop_pings()
                 await stream.out.flush()
                 if last_words:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 
 import httpx2
+import msgspec
 from anthropic import APIConnectionError, APIStatusError, AsyncAnthropic, AsyncStream, DefaultAioHttpClient, omit
 
 from gateway.contract import MESSAGES_PATH, REASON_HEADER
@@ -19,6 +20,14 @@ CONNECT_SECONDS = 10.0
 CONNECTIONS_MAX = 1_024
 _NO_OTHER_BEARER = {"authorization": omit, "content-type": "application/json"}
 """The SDK would send the credential that it was made with beside the run's."""
+
+
+class _Error(msgspec.Struct):
+    ringfence_reason: str = ""
+
+
+class _Body(msgspec.Struct):
+    error: _Error
 
 
 class SdkClient:
@@ -87,14 +96,22 @@ def _nobody_trusted() -> ssl.SSLContext:
 
 
 def _refusal(error: APIStatusError) -> Refusal:
-    """In a stream that has begun, status and headers are those of its beginning, and say nothing of the error."""
+    """In a stream that has begun, status and headers are those of its beginning: only the error says why it ended."""
     begun = error.response.is_success
+    headers = {name.lower(): value for name, value in error.response.headers.items()}
     return Refusal(
         status=None if begun else error.status_code,
         type=str(error.type or ""),
         message=error.api_message or error.message,
-        headers={} if begun else {name.lower(): value for name, value in error.response.headers.items()},
+        headers={REASON_HEADER: _reason_of(error)} if begun else headers,
     )
+
+
+def _reason_of(error: APIStatusError) -> str:
+    try:
+        return msgspec.convert(error.body, _Body).error.ringfence_reason
+    except msgspec.ValidationError:
+        return ""
 
 
 def _cause(error: Exception) -> str:

@@ -112,8 +112,8 @@ class Launch:
     """What finished agents took, by agent type."""
     remaining_nanousd: int | None = None
     rehearsal: Rehearsal | None = None
-    approved_script: str | None = None
-    """What somebody said yes to under this name before."""
+    last_script: str | None = None
+    """Of the last run of this name that completed."""
     warnings: Sequence[str] = ()
 
 
@@ -172,7 +172,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     dry_run: Rehearsal | None
     script: str
     diff: str
-    """Against what was approved under this name before; empty: nothing was, or it is the same."""
+    """Against the script of the last run of this name that completed; empty: there was none, or it is the same."""
     consent: Consent
     caution: str = CAUTION
     warnings: tuple[str, ...] = ()
@@ -184,7 +184,7 @@ def build_card(launch: Launch, cost: Cost) -> Card:
     shares = _shares(launch)
     calls = launch.rehearsal.calls if launch.rehearsal is not None else None
     price = price_by_history(launch.history, calls) or price_by_list(agents, shares, launch.typical, cost)
-    approved = launch.approved_script
+    last = launch.last_script
     return Card(
         name=launch.name,
         description=launch.description,
@@ -200,7 +200,7 @@ def build_card(launch: Launch, cost: Cost) -> Card:
         remaining_nanousd=launch.remaining_nanousd,
         dry_run=launch.rehearsal,
         script=launch.script,
-        diff="" if approved is None else diff_scripts(approved, launch.script),
+        diff="" if last is None else diff_scripts(last, launch.script),
         consent=_consent(launch),
         warnings=(*launch.warnings, *_warnings(launch, agents, price)),
     )
@@ -275,9 +275,9 @@ def _inherits(site: SiteFacts) -> bool:
 
 
 def _consent(launch: Launch) -> Consent:
-    known = launch.approved_script
+    known = launch.last_script
     changed = known is not None and known != launch.script
-    again = " It is not the script that was approved before: see what changed." if changed else ""
+    again = " Its script has changed since its last run: see the difference." if changed else ""
     return Consent(
         question=f"Run the workflow {launch.name!r}?{again}",
         project=launch.project,

@@ -25,6 +25,12 @@ def clip(text: str, chars_max: int) -> str:
     return text if len(text) <= chars_max else text[: chars_max - 1] + _CUT
 
 
+def dollars(nanousd: int) -> str:
+    """To the cent; below a dollar to a hundredth of one."""
+    digits = 2 if nanousd >= 1_000_000_000 else 4
+    return f"${nanousd / 1e9:.{digits}f}"
+
+
 def label_of(prompt: str, options: CallOptions) -> str:
     """What people know a call by: its own label, else the beginning of its prompt (W47)."""
     return one_line(options.label or prompt, LABEL_CHARS_MAX)

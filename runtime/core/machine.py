@@ -18,6 +18,7 @@ import msgspec
 
 from runtime.core import happenings as on
 from runtime.core.calls import Call
+from runtime.core.display import dollars
 from runtime.core.happenings import CloseSandbox, Deliver, Event, OpenSandbox, SetFrozen, WakeAt
 from runtime.core.intake import Strayed, answer_nested, fire, take_in
 from runtime.core.journal import EndedLine, HeldLine, MessageLine, RunLine, StateLine, WarningLine, lifted_line
@@ -51,6 +52,7 @@ from runtime.core.settling import (
     suspend,
     too_dear,
 )
+from runtime.core.sizes import confirm_text, large_warning
 from runtime.core.throws import STALLED, throw_text, unawaited_text
 from runtime.core.transitions import Illegal, Trigger, next_state
 
@@ -59,6 +61,7 @@ FREEZING: frozenset[PauseReason] = frozenset({"budget", "quota"})
 DELIVERIES_MAX = 100
 """In one message to the sandbox: what follows of them comes back in one message too."""
 LARGE = "large_workflow"
+RAISE = "raise the cap with a resume (maxCostUsd, --max-cost)"
 
 
 class Machine:
@@ -282,7 +285,7 @@ class Machine:
         run.spend.ran(call, usage)
         cap = run.max_cost_nanousd
         if cap is not None and run.spend.cost_nanousd >= cap:
-            text = f"the run has cost ${run.spend.cost_nanousd / 1e9:.2f} of its ${cap / 1e9:.2f}; raise it to go on"
+            text = f"the run has cost {dollars(run.spend.cost_nanousd)} of its {dollars(cap)}; {RAISE}"
             self._pause(on.PauseAsked("budget", message=text))
         self._warn_if_large()
 
@@ -377,7 +380,8 @@ class Machine:
         cap = event.max_cost_nanousd
         most = run.max_cost_nanousd if cap is None else cap
         if most is not None and run.spend.cost_nanousd >= most:
-            raise Illegal(run.state, "resume while its cost has reached its cap: raise the cap with it")
+            text = f"its cost ({dollars(run.spend.cost_nanousd)}) has reached its cap ({dollars(most)})"
+            raise Illegal(run.state, f"resume while {text}: {RAISE}")
         run.max_cost_nanousd = most
         self._unpause(state, "resumed", by=event.by, cap=cap)
 
@@ -408,17 +412,14 @@ class Machine:
             return
         tokens = run.spend.total().tokens.total if run.spend.output_tokens else 0
         tokens += run.spend.typical.ahead(sum(usage.tokens.total for usage in run.spend.live.values()))
-        agents = run.accepted
-        if LARGE not in run.told and (agents > limits.warn_agents or tokens > limits.warn_tokens):
+        large = large_warning(run.accepted, tokens, limits)
+        if large is not None and LARGE not in run.told:
             run.told.add(LARGE)
-            text = f"{agents} agents so far, {tokens} tokens with what they are expected to take"
-            run.write(WarningLine(at_ms=run.now_ms, code=LARGE, message=text))
-        past = (spec.confirm_agents is not None and agents > spec.confirm_agents) or (
-            spec.confirm_tokens is not None and tokens > spec.confirm_tokens
-        )
-        if past and not run.confirmed and run.state == "running":
+            run.write(WarningLine(at_ms=run.now_ms, code=LARGE, message=large))
+        why = confirm_text(run.accepted, tokens, spec)
+        if why is not None and not run.confirmed and run.state == "running":
             run.confirmed = True
-            self._pause(on.PauseAsked("threshold", message=f"{agents} agents, {tokens} tokens: more than was expected"))
+            self._pause(on.PauseAsked("threshold", message=why))
 
     def _hand_over(self) -> None:
         """Attempts are closed and the run waits, as if the process had died (W127)."""

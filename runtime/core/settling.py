@@ -110,12 +110,15 @@ def restart_call(run: Run, call: Call, by: str) -> None:
 
 
 def drop_call(run: Run, call: Call, reason: StopReason) -> None:
-    """The run goes on without it, or ends: nobody waits for its value (W61, W131, W150)."""
+    """The run goes on without it, or ends: nobody waits for its value (W61, W131, W150).
+
+    Of a call that had not started the last line of the run says enough, unless it was not awaited.
+    """
     was_at_work = call.state == "running"
     usage = abort(run, call)
     _close(run, call, "stopped")
     run.census.stopped += 1
-    if was_at_work:
+    if was_at_work or reason == "unawaited":
         run.write(_stopped_line(run, call, reason, usage))
 
 
@@ -125,6 +128,7 @@ def suspend(run: Run, call: Call) -> None:
     run.order(AbortAttempt(call.index, call.attempt))
     run.spend.closed(call, usage)
     run.write(_stopped_line(run, call, "interrupted", usage))
+    call.state = "queued"
 
 
 def interrupted_line(run: Run, started: StartedLine) -> StoppedLine:

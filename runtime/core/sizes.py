@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from runtime.core.limits import Limits
+from runtime.core.model import RunSpec
 
 Guideline = Literal["small", "medium", "large", "unrestricted"]
 AGENTS_MAX = 1_000_000
@@ -31,9 +32,19 @@ def warn_past(guideline: Guideline | None, otherwise: int) -> int:
 
 
 def large_warning(agents: int, tokens: int, limits: Limits) -> str | None:
-    """Why a run counts as large; None: it does not."""
+    """Why a run counts as large; None: it does not. `tokens`: what it is expected to have taken in the end."""
     if agents > limits.warn_agents:
         return f"{agents} agents: more than {limits.warn_agents} are a large workflow"
     if tokens > limits.warn_tokens:
-        return f"{tokens} tokens: more than {limits.warn_tokens} are a large workflow"
+        return f"{tokens} tokens are to be expected: more than {limits.warn_tokens} are a large workflow"
+    return None
+
+
+def confirm_text(agents: int, tokens: int, spec: RunSpec) -> str | None:
+    """Why a person is asked once more before a run goes on (W145); None: nothing is passed."""
+    asked = "a person is asked once more"
+    if spec.confirm_agents is not None and agents > spec.confirm_agents:
+        return f"{agents} agents: past {spec.confirm_agents} (runs.confirm_agents) {asked}"
+    if spec.confirm_tokens is not None and tokens > spec.confirm_tokens:
+        return f"{tokens} tokens are to be expected: past {spec.confirm_tokens} (runs.confirm_tokens) {asked}"
     return None

@@ -1,6 +1,5 @@
 """What a sandbox takes away from itself before it sees a script. Runs inside the child; tells what could be had."""
 
-import contextlib
 import ctypes
 import os
 import resource
@@ -49,9 +48,11 @@ def harden(heap_bytes: int, cpu_seconds: float, host_pid: int) -> list[str]:
 
 def _yield_to_host() -> None:
     """On a core that both want, the host goes on when it wakes the script: else its loop stands still meanwhile."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
+    try:
+        if sys.platform == "linux":
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError:
+        return
 
 
 def _lower(kind: int, most: int) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from runtime.core.model import Finished, Thrown
 from runtime.launch import RunError
 from runtime.ports import EventRow
-from runtime.readings import Progress
+from runtime.readings import PROGRESS_SECONDS, Progress
 from tests.runtime.driving import ALICE, BOB, OLGA, Site, driving
 
 LOOK = "return await agent('look')"
@@ -268,6 +268,21 @@ async def test_w181_run_that_another_process_drives_is_followed_too() -> None:
             told.append(each["subtype"])
             gate.set()
         assert told[0] == "task_started" and told[-1] == "task_notification"
+
+
+async def test_w182_end_of_a_task_is_told_at_once() -> None:
+    async with driving() as site:
+        late, loop = list[float](), asyncio.get_running_loop()
+        for prompt in "abcde":
+            gate, said_at = site.cast.hold(prompt), 0.0
+            run = await site.start(f"return await agent('{prompt}')")
+            async for each in await site.readings.follow_task(ALICE, run):
+                progress = each.get("workflow_progress", [])
+                if not said_at and any(row.get("startedAt") for row in progress):
+                    said_at = loop.time()
+                    gate.set()
+            late.append(loop.time() - said_at)
+        assert min(late) < PROGRESS_SECONDS / 2
 
 
 async def test_w91_agent_is_shown_with_its_whole_prompt() -> None:

@@ -54,7 +54,7 @@ def test_run_is_shown_with_card_and_script(capsys: pytest.CaptureFixture[str]) -
     profile = ScriptProfile(valid=True, name="sweep", description="sweeps", fan_out=None, agent_calls=1)
     show_approval(canned(shown(item(run()), script=SCRIPT, profile=profile)), "apr_1", as_json=False)
     text = capsys.readouterr().out
-    assert "workflow sweep: sweeps" in text and "no visible bound, from 1 call sites" in text and "agent('x')" in text
+    assert "workflow sweep: sweeps" in text and "no visible bound, from 1 call site" in text and "agent('x')" in text
 
 
 def test_word_is_sent_and_the_outcome_said(capsys: pytest.CaptureFixture[str]) -> None:

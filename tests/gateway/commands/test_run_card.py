@@ -111,9 +111,30 @@ def test_w143_price_says_what_it_is_based_on(price: Any, said: str, capsys: pyte
 
 def test_w144_card_tells_when_the_dry_run_did_not_return(capsys: pytest.CaptureFixture[str]) -> None:
     print_card(card())
-    assert "1000 agents, 1 nested workflows; it did not return (calls) more than 1000" in capsys.readouterr().out
+    assert "1000 agents, 1 nested workflow; it did not return (calls)\n" in capsys.readouterr().out
     print_card(card(dry_run={"ended": "returned", "calls": 3}))
     assert "dry run   3 agents\n" in capsys.readouterr().out
+
+
+def test_w144_throw_of_the_dry_run_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    thrown = {"ended": "threw", "message": "TypeError: no", "calls": 1}
+    print_card(card(dry_run=thrown, warnings=["dry_run_threw: TypeError: no"]))
+    shown = capsys.readouterr().out
+    assert shown.count("TypeError: no") == 1 and "dry run   1 agent; it did not return (threw)\n" in shown
+
+
+def test_what_there_is_one_of_is_said_in_the_singular(capsys: pytest.CaptureFixture[str]) -> None:
+    phases = [{"title": "Sum up", "calls": 1}]
+    print_card(
+        card(
+            inheriting_sites=1,
+            phases=phases,
+            price={"basis": "history", "runs": 1, "low_nanousd": 5, "high_nanousd": 5},
+        )
+    )
+    shown = capsys.readouterr().out
+    for text in ("1 call site names none and gets", "Sum up: 1 agent in the dry run", "by the last 1 run of it"):
+        assert text in shown
 
 
 @pytest.mark.parametrize(

@@ -186,10 +186,31 @@ def test_args_are_json_or_a_file_of_it(tmp_path: Path) -> None:
     (tmp_path / "args.json").write_text('["ü", 1]')
     assert read_args(f"@{tmp_path / 'args.json'}") == ["ü", 1]
     assert read_args("null") is None and body_of(Wanted(name="a", args="null")) == {"name": "a", "args": None}
-    for text in ("src/routes", f"@{tmp_path}/none", "{"):
-        with pytest.raises(CommandFailed, match="--args") as failed:
-            read_args(text)
-        assert failed.value.exit_code == 2
+    (tmp_path / "marked.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert read_args(f"@{tmp_path / 'marked.json'}") == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("src/routes", "line 1, column 1: not 'src/routes'", id="bare"),
+        pytest.param('{"a":\n "b" c}', "line 2, column 6: not 'c}'", id="inside"),
+        pytest.param("{", "line 1, column 2: it ends too soon", id="end"),
+        pytest.param("[" * 100_000, "nested too deeply", id="deep"),
+        pytest.param("1" * 5_000, "too many digits", id="digits"),
+        pytest.param("@{folder}/none", "none cannot be read: No such file", id="missing"),
+        pytest.param("@{folder}/latin.json", "latin.json is no text in UTF-8", id="encoding"),
+        pytest.param("@{folder}/bad.json", "bad.json is no JSON (line 1, column 2", id="file"),
+    ],
+)
+def test_args_that_are_no_json_say_where_and_what_to_write(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "latin.json").write_bytes(b'"\xe4"')
+    (tmp_path / "bad.json").write_text("{a: 1}")
+    with pytest.raises(CommandFailed) as failed:
+        read_args(text.replace("{folder}", str(tmp_path)))
+    message = str(failed.value)
+    assert failed.value.exit_code == 2 and message.startswith("--args") and told in message
+    assert ("is no JSON" in message) == ("a text with quotes of its own, '\"src\"'" in message)
 
 
 def waiting(gateway: Gateway, by: str = "person") -> str:

@@ -47,7 +47,7 @@ def test_card_tells_all_that_is_known_of_a_script(script: Path, capsys: pytest.C
     assert profile_script(script, lambda script: PROFILE, as_json=False) == 0
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "workflow sweep: sweeps all" and f"sha256    {HASH}" in lines
-    assert "agents    at most 7, from 2 call sites, and 1 nested workflows" in lines
+    assert "agents    at most 7, from 2 call sites, and 1 nested workflow" in lines
     assert "phase     Find (one each) (haiku)" in lines and "models    opus, haiku" in lines
     assert "line 4    agent (label find ?, isolation worktree, schema, further options that cannot be seen)" in lines
     assert {"line 9    agent", "line 3    parallel of unknown width", "line 8    pipeline of 5"} <= set(lines)

@@ -46,15 +46,18 @@ async def test_failed_run_names_its_failure() -> None:
         assert sums_of(record).failure == "script_threw"
 
 
-async def test_only_an_end_is_told_with_sums() -> None:
+async def test_w174_every_change_is_told_with_census_and_sums_also_a_pause() -> None:
     told, spec = Told(), spec_of()
     listener = NewsListener(told.news)
     async with driving() as site:
-        record = await site.ended(await site.start("return 1"))
-    listener.run_changed(spec, StateLine(at_ms=1, before="queued", after="running", reason="started"), record)
-    assert told.records[-1][1]["sums"] is None and told.news.by_state() == {"running": 1}
-    listener.run_changed(spec, StateLine(at_ms=2, before="running", after="completed"), record)
-    assert told.records[-1][1]["sums"] is not None and told.news.by_state() == {}
+        site.cast.hold("b")
+        run = await site.start("return await parallel(['a', 'b'].map(p => () => agent(p)))")
+        record = await site.until(run, lambda record: record["agents"].get("done") == 1)
+    listener.run_changed(spec, StateLine(at_ms=1, before="running", after="paused", reason="budget"), record)
+    sent = told.sent[-1][1]["run"]
+    assert sent["outcome"] == dict(planned=2, done=1, null=0, threw=0, refused=0, stopped=0, cached=0)
+    assert (sent["sums"]["tokens"], sent["sums"]["cost_nanousd"]) == (USAGE.tokens.total, USAGE.cost_nanousd)
+    assert told.records[-1][1]["outcome"] == sent["outcome"] and told.news.by_state() == {"paused": 1}
 
 
 def test_calls_sandboxes_and_upstreams_are_counted() -> None:

@@ -64,15 +64,15 @@ def test_w142_consent_is_bound_to_project_name_and_script() -> None:
 
 
 def test_w142_changed_script_shows_what_changed_and_asks_so() -> None:
-    card = card_of(META + "await agent('b')", approved_script=META + "await agent('a')")
+    card = card_of(META + "await agent('b')", last_script=META + "await agent('a')")
     assert "-await agent('a')" in card.diff and "+await agent('b')" in card.diff
-    assert "approved before" in card.consent.question
+    assert "has changed" in card.consent.question
 
 
-@pytest.mark.parametrize("approved", [None, META + "await agent('a')"], ids=["none", "the_same"])
-def test_w142_script_without_a_change_shows_no_difference(approved: str | None) -> None:
-    card = card_of(META + "await agent('a')", approved_script=approved)
-    assert (card.diff, "approved before" in card.consent.question) == ("", False)
+@pytest.mark.parametrize("last", [None, META + "await agent('a')"], ids=["none", "the_same"])
+def test_w142_script_without_a_change_shows_no_difference(last: str | None) -> None:
+    card = card_of(META + "await agent('a')", last_script=last)
+    assert (card.diff, "has changed" in card.consent.question) == ("", False)
 
 
 def test_w143_card_tells_which_sites_inherit_the_session_model() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.core.display import clip, label_of, one_line, visible
+from runtime.core.display import clip, dollars, label_of, one_line, visible
 from runtime.core.model import CallOptions
 
 
@@ -32,3 +32,11 @@ def test_w47_label_is_the_given_one_or_the_beginning_of_the_prompt() -> None:
     made = label_of("look  at\nthis " + "x" * 100, CallOptions())
     assert label_of("p" * 100, CallOptions(label="mine")) == "mine"
     assert made.startswith("look at this xxx") and len(made) == 60
+
+
+@pytest.mark.parametrize(
+    ("nanousd", "told"),
+    [(12_345_678_901, "$12.35"), (1_000_000_000, "$1.00"), (999_999_999, "$1.0000"), (0, "$0.0000")],
+)
+def test_amount_below_a_dollar_has_more_digits(nanousd: int, told: str) -> None:
+    assert dollars(nanousd) == told

@@ -63,6 +63,12 @@ def test_w61_calls_that_nobody_awaited_are_stopped_and_named() -> None:
     assert play.states() == ["stopped", "stopped"]
 
 
+def test_w61_w150_call_that_nobody_awaited_says_so_also_when_it_had_not_started() -> None:
+    play = Play(limits={"concurrency": 1}).launched(agent(1), agent(2))
+    play.drains(end=RETURNED)
+    assert [(line.attempt, line.reason) for line in play.all(StoppedLine)] == [(1, "unawaited"), (0, "unawaited")]
+
+
 def test_w63_schema_that_cannot_be_met_is_refused_and_not_counted() -> None:
     impossible = {"type": "object", "required": ["a"], "properties": {}, "additionalProperties": False}
     play = Play(limits={"agents": 1}).launched(agent(1, schema=impossible), agent(2))
@@ -246,7 +252,9 @@ def test_w118_the_cost_cap_of_a_run_pauses_it_and_raising_it_goes_on() -> None:
     play.tell(on.RequestAnswered(CallIndex(0), 1, used(cost_nanousd=1_000)))
     assert play.machine.state == "paused"
     assert play.all(on.SetFrozen) == [on.SetFrozen(True)]
-    with pytest.raises(Illegal):
+    with pytest.raises(
+        Illegal, match=r"has reached its cap \(.*raise the cap with a resume \(maxCostUsd, --max-cost\)"
+    ):
         play.tell(on.ResumeAsked("alice"))
     play.tell(on.ResumeAsked("alice", max_cost_nanousd=5_000))
     assert play.machine.state == "running"
@@ -440,7 +448,8 @@ def test_w136_a_steered_agent_is_marked_and_takes_a_limited_number_of_messages()
 def test_w145_past_the_threshold_the_run_waits_for_a_person_once() -> None:
     play = Play(confirm_agents=2, limits={"concurrency": 1}).launched(agent(1), agent(2), agent(3))
     assert play.machine.state == "paused"
-    assert play.all(StateLine)[-1].reason == "threshold"
+    last = play.all(StateLine)[-1]
+    assert (last.reason, last.message.startswith("3 agents: past 2 (runs.confirm_agents)")) == ("threshold", True)
     play.tell(on.ResumeAsked("alice"))
     play.ends(0, value())
     play.drains(agent(4))
@@ -480,7 +489,8 @@ def test_w57_a_stalled_attempt_is_tried_once_more_and_then_null() -> None:
 def test_w192_a_large_run_is_told_of_once() -> None:
     play = Play(limits={"warn_agents": 2, "concurrency": 1}).launched(*(agent(id) for id in range(1, 6)))
     play.ends(0, value())
-    assert [line.code for line in play.all(WarningLine)] == ["large_workflow"]
+    told = [(line.code, line.message) for line in play.all(WarningLine)]
+    assert told == [("large_workflow", "5 agents: more than 2 are a large workflow")]
 
 
 def test_w41_the_same_settlements_lead_to_the_same_lines() -> None:

@@ -55,6 +55,14 @@ def test_w117_the_script_sees_what_was_spent_at_each_settlement() -> None:
     assert [each.spent for command in play.all(on.Deliver) for each in command.deliveries] == [10, 15]
 
 
+def test_w127_end_that_comes_after_the_run_was_handed_over_is_not_counted_again() -> None:
+    play = Play().launched(agent(1))
+    play.tell(on.RequestAnswered(CallIndex(0), 1, used(6)))
+    play.tell_at_once(on.HandedOver(), on.AttemptEnded(CallIndex(0), 1, value(output=6)))
+    assert not play.all(ResultLine)
+    assert play.machine.run.spend.output_tokens == play.crashed().machine.run.spend.output_tokens == 6
+
+
 def test_end_of_an_attempt_that_was_replaced_changes_nothing() -> None:
     play = Play().launched(agent(1))
     play.tell(on.AgentRestartAsked(CallIndex(0), "alice"))

@@ -3,7 +3,8 @@
 import pytest
 
 from runtime.core.limits import Limits
-from runtime.core.sizes import GUIDELINES, Guideline, advise, large_warning, warn_past
+from runtime.core.sizes import GUIDELINES, Guideline, advise, confirm_text, large_warning, warn_past
+from tests.runtime.core.play import spec
 
 
 def test_w191_guidelines_have_their_bounds_and_are_told() -> None:
@@ -28,3 +29,17 @@ def test_w192_large_is_past_the_limit_or_the_guideline(
 ) -> None:
     limits = Limits(warn_agents=warn_past(guideline, Limits().warn_agents))
     assert (large_warning(agents, tokens, limits) is not None) == is_large
+
+
+@pytest.mark.parametrize(
+    ("agents", "tokens", "told"),
+    [
+        pytest.param(25, 1_000, None, id="at_the_limits"),
+        pytest.param(26, 0, "26 agents: past 25 (runs.confirm_agents)", id="agents"),
+        pytest.param(1, 1_001, "1001 tokens are to be expected: past 1000 (runs.confirm_tokens)", id="tokens"),
+    ],
+)
+def test_w145_pause_names_the_limit_that_was_passed_and_by_what(agents: int, tokens: int, told: str | None) -> None:
+    text = confirm_text(agents, tokens, spec(confirm_agents=25, confirm_tokens=1_000))
+    assert text == (told and f"{told} a person is asked once more")
+    assert confirm_text(agents, tokens, spec()) is None
