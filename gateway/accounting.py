@@ -9,23 +9,23 @@ from dataclasses import dataclass
 import msgspec
 
 from gateway.context import RequestContext
-from gateway.core.accounts import accounts_of
-from gateway.core.body import field_edit
-from gateway.core.budgets import Exhausted, Hold, LimitView, refusal_headers
-from gateway.core.clamping import clamp_floor, fitting_max_tokens
-from gateway.core.estimate import Agent, Learned, covered_chars, next_step, seen_tokens
-from gateway.core.ledger import AMOUNT_MAX
-from gateway.core.limits import Amounts
-from gateway.core.messages import Tap
-from gateway.core.places import Place
-from gateway.core.prices import Price, PriceTable
-from gateway.core.pricing import Terms, Unpriced, cost_nanousd, terms_for
-from gateway.core.prompts import Asking, Prompts
-from gateway.core.spans import members, splice
-from gateway.core.spending import spent_amounts
-from gateway.core.substitutes import ANY_MODEL, substitutes
-from gateway.core.usage import Usage
-from gateway.core.worst import Shape, counted, output_tokens_max, shape_of, tightest, worst
+from gateway.core.estimates.clamping import clamp_floor, fitting_max_tokens
+from gateway.core.estimates.estimate import Agent, Learned, covered_chars, next_step, seen_tokens
+from gateway.core.estimates.prompts import Asking, Prompts
+from gateway.core.estimates.worst import Shape, counted, output_tokens_max, shape_of, tightest, worst
+from gateway.core.money.accounts import accounts_of
+from gateway.core.money.budgets import Exhausted, Hold, LimitView, refusal_headers
+from gateway.core.money.ledger import AMOUNT_MAX
+from gateway.core.money.limits import Amounts
+from gateway.core.money.prices import Price, PriceTable
+from gateway.core.money.pricing import Terms, Unpriced, cost_nanousd, terms_for
+from gateway.core.money.spending import spent_amounts
+from gateway.core.routes.places import Place
+from gateway.core.wire.body import field_edit
+from gateway.core.wire.messages import Tap
+from gateway.core.wire.spans import members, splice
+from gateway.core.wire.substitutes import ANY_MODEL, substitutes
+from gateway.core.wire.usage import Usage
 from gateway.errors import Reason, Refused
 from gateway.ports import Clock, Ledger, Telemetry
 

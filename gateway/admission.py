@@ -11,19 +11,19 @@ import msgspec
 
 from gateway.boards import Boards
 from gateway.context import RequestContext
-from gateway.core.body import Ask, field_edit, latest_messages, peek, without_tools
-from gateway.core.clamping import lowered_thinking
-from gateway.core.decision import Decision, Infer, Spawn
-from gateway.core.denial import restoring_edits
-from gateway.core.lineage import AgentNode
-from gateway.core.loops import streaks
-from gateway.core.names import Catalogue
-from gateway.core.notices import NOTICES_MAX, place, say
-from gateway.core.obligations import INFER_OBLIGATIONS, Duties, duties_of, model_of
-from gateway.core.routing import resolve_alias
-from gateway.core.spans import Edit, members, splice
-from gateway.core.substitutes import substitutes
-from gateway.core.translate import read_betas, read_version
+from gateway.core.agents.lineage import AgentNode
+from gateway.core.bridging.translate import read_betas, read_version
+from gateway.core.decisions.decision import Decision, Infer, Spawn
+from gateway.core.decisions.obligations import INFER_OBLIGATIONS, Duties, duties_of, model_of
+from gateway.core.estimates.clamping import lowered_thinking
+from gateway.core.fuses.loops import streaks
+from gateway.core.gate.denial import restoring_edits
+from gateway.core.gate.notices import NOTICES_MAX, place, say
+from gateway.core.routes.routing import resolve_alias
+from gateway.core.wire.body import Ask, field_edit, latest_messages, peek, without_tools
+from gateway.core.wire.names import Catalogue
+from gateway.core.wire.spans import Edit, members, splice
+from gateway.core.wire.substitutes import substitutes
 from gateway.decider import LIMITS, Decider
 from gateway.errors import Reason, Refused
 from gateway.lineages import Lineages

@@ -17,7 +17,7 @@ from aiohttp import web
 from gateway.assembly import RequestPath, build_path
 from gateway.config import Config, ConfigInvalid
 from gateway.contract import BODY_BYTES_MAX, HOLD_PING_SECONDS
-from gateway.core.decision import ScriptProfile
+from gateway.core.decisions.decision import ScriptProfile
 from gateway.errors import GatewayError
 from gateway.ground import Ground, open_ground
 from gateway.hooks import Hooks

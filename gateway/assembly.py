@@ -5,21 +5,21 @@ from dataclasses import dataclass
 
 from gateway.accounting import Accounting
 from gateway.admission import Admission
-from gateway.approvalboard import ApprovalBoard, Change, Heard
 from gateway.boards import Boards
+from gateway.boards.approvalboard import ApprovalBoard, Change, Heard
+from gateway.boards.controlboard import ControlBoard
+from gateway.boards.fuseboard import FuseBoard, holders_of, meters_of
 from gateway.config import Config
 from gateway.context import RequestContext
-from gateway.controlboard import ControlBoard
-from gateway.core.approvals import Item
-from gateway.core.estimate import Learned
-from gateway.core.fuse import FuseBox
-from gateway.core.lineage import Tree
-from gateway.core.prices import PriceTable
-from gateway.core.prompts import Prompts
-from gateway.core.routing import Route
+from gateway.core.agents.lineage import Tree
+from gateway.core.estimates.estimate import Learned
+from gateway.core.estimates.prompts import Prompts
+from gateway.core.fuses.fuse import FuseBox
+from gateway.core.money.prices import PriceTable
+from gateway.core.oversight.approvals import Item
+from gateway.core.routes.routing import Route
 from gateway.decider import Decider
 from gateway.forwarding import Forwarding
-from gateway.fuseboard import FuseBoard, holders_of, meters_of
 from gateway.ground import Ground, load_capabilities
 from gateway.identity.credentials import Authenticator
 from gateway.lineages import Lineages

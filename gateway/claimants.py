@@ -5,14 +5,14 @@ They are bound to credentials in the same way. What stands against an agent is t
 
 from collections.abc import Iterator
 
+from gateway.boards.controlboard import ControlBoard
+from gateway.boards.fuseboard import FuseBoard, holders_of
 from gateway.context import RequestContext
 from gateway.contract import AGENT_HEADERS, PARENT_AGENT_HEADERS, RUN_HEADER, SESSION_HEADERS
-from gateway.controlboard import ControlBoard
-from gateway.core.body import peek
-from gateway.core.controls import ControlRecord, targets_of
-from gateway.core.fuse import FuseRecord
-from gateway.core.lineage import AgentNode
-from gateway.fuseboard import FuseBoard, holders_of
+from gateway.core.agents.lineage import AgentNode
+from gateway.core.fuses.fuse import FuseRecord
+from gateway.core.oversight.controls import ControlRecord, targets_of
+from gateway.core.wire.body import peek
 from gateway.lineages import Lineages
 
 _NOTHING = b'{"model":"none","max_tokens":1,"messages":[]}'

@@ -7,19 +7,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.core.body import Ask
-from gateway.core.budgets import Hold, LimitView
-from gateway.core.decision import Decision, Lineage, Principal
-from gateway.core.estimate import Shape as Sized
-from gateway.core.known import Outline
-from gateway.core.lineage import AgentNode
-from gateway.core.loops import Streaks
-from gateway.core.messages import Tap
-from gateway.core.places import Place
-from gateway.core.prices import UNIT, Price
-from gateway.core.routing import Route
-from gateway.core.shapes import IN_BODY, OLD_VERSION, Asked, Change, Shape
-from gateway.core.usage import Usage
+from gateway.core.agents.lineage import AgentNode
+from gateway.core.decisions.decision import Decision, Lineage, Principal
+from gateway.core.estimates.estimate import Shape as Sized
+from gateway.core.estimates.known import Outline
+from gateway.core.fuses.loops import Streaks
+from gateway.core.money.budgets import Hold, LimitView
+from gateway.core.money.prices import UNIT, Price
+from gateway.core.routes.places import Place
+from gateway.core.routes.routing import Route
+from gateway.core.wire.body import Ask
+from gateway.core.wire.messages import Tap
+from gateway.core.wire.shapes import IN_BODY, OLD_VERSION, Asked, Change, Shape
+from gateway.core.wire.usage import Usage
 from gateway.errors import Reason
 
 Dialect = Shape | Literal["operator"]

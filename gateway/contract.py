@@ -70,9 +70,7 @@ HOLD_PING_SECONDS = 15.0
 """Longest silence towards a client while a block is held (Claude Code aborts at 300 s)."""
 
 
-def error_envelope(
-    error_type: str, message: str, request_id: str | None = None, *, reason: str | None = None
-) -> bytes:
+def error_envelope(error_type: str, message: str, request_id: str | None = None, *, reason: str | None = None) -> bytes:
     """The Messages API's error body: `{"type":"error","error":{"type","message"},"request_id"}`."""
     error = {"type": error_type, "message": message}
     if reason is not None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.context import RequestContext
-from gateway.core.decision import Action, Decision, Meters, Query, Spawn, Time, denied
-from gateway.core.lineage import AgentNode
+from gateway.core.agents.lineage import AgentNode
+from gateway.core.decisions.decision import Action, Decision, Meters, Query, Spawn, Time, denied
 from gateway.ports import Clock, DecisionSink, Ledger, PolicyEngine, Telemetry
 
 LIMITS = "limits"

@@ -16,13 +16,13 @@ from gateway.context import Attempt, RequestContext
 from gateway.contract import SHOULD_RETRY_HEADER
 from gateway.core.bridging import Bridgeable, Bridged, bridge
 from gateway.core.bridging.capabilities import VERSION_FEATURE, Support
-from gateway.core.counting import count_body
-from gateway.core.headers import first, upstream_headers
-from gateway.core.names import Catalogue
-from gateway.core.places import Place
-from gateway.core.routing import Route, select_route
-from gateway.core.shapes import NEW_VERSION, OLD_VERSION, Asked, Change, Shape
-from gateway.core.translate import Outgoing, translate, translate_count
+from gateway.core.bridging.translate import Outgoing, translate, translate_count
+from gateway.core.estimates.counting import count_body
+from gateway.core.routes.places import Place
+from gateway.core.routes.routing import Route, select_route
+from gateway.core.wire.headers import first, upstream_headers
+from gateway.core.wire.names import Catalogue
+from gateway.core.wire.shapes import NEW_VERSION, OLD_VERSION, Asked, Change, Shape
 from gateway.errors import GatewayError, Reason, Refused, Unsendable
 from gateway.ports import Clock, Upstream, UpstreamAnswer, UpstreamRequest
 from gateway.slots import Slots

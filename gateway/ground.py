@@ -15,11 +15,11 @@ import yaml
 
 from gateway import __version__
 from gateway.config import Config, ConfigInvalid, UpstreamConfig
+from gateway.core.agents.lineage import Tree
 from gateway.core.bridging.capabilities import Capabilities, parse_capabilities
-from gateway.core.limits import Limits
-from gateway.core.lineage import Tree
-from gateway.core.prices import PriceTable, merge_prices, parse_prices
-from gateway.core.windows import Calendar
+from gateway.core.money.limits import Limits
+from gateway.core.money.prices import PriceTable, merge_prices, parse_prices
+from gateway.core.money.windows import Calendar
 from gateway.errors import GatewayError, Reason
 from gateway.forwarding import Target
 from gateway.housekeeping import record_expired

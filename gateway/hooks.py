@@ -21,11 +21,12 @@ from gateway.boards import Boards
 from gateway.claimants import claim, control_on, fuses_on, look_up, meet
 from gateway.context import RequestContext
 from gateway.contract import MAIN_AGENT
-from gateway.core.accounts import accounts_of
-from gateway.core.controls import message
-from gateway.core.denial import Denial
-from gateway.core.gate import HeldCall
-from gateway.core.hooks import (
+from gateway.core.agents.lineage import AgentNode
+from gateway.core.agents.questions import WORKFLOW_TOOL
+from gateway.core.decisions.seencalls import SeenCall, SeenCalls, call_digest, call_outline
+from gateway.core.gate.denial import Denial
+from gateway.core.gate.gate import HeldCall
+from gateway.core.inquiries.hooks import (
     PRE_TOOL_USE,
     USED_EVENTS,
     WORKFLOW_AGENT,
@@ -37,10 +38,9 @@ from gateway.core.hooks import (
     read_hook,
     saying,
 )
-from gateway.core.lineage import AgentNode
-from gateway.core.questions import WORKFLOW_TOOL
-from gateway.core.seencalls import SeenCall, SeenCalls, call_digest, call_outline
-from gateway.core.tidings import Told, fuse_texts, limit_texts
+from gateway.core.inquiries.tidings import Told, fuse_texts, limit_texts
+from gateway.core.money.accounts import accounts_of
+from gateway.core.oversight.controls import message
 from gateway.errors import GatewayError, Reason
 from gateway.lineages import Lineages
 from gateway.ports import Clock, Ledger, LineageStore

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from gateway.boards import Boards
-from gateway.core.budgets import Expired
-from gateway.core.lineage import Tree
+from gateway.core.agents.lineage import Tree
+from gateway.core.money.budgets import Expired
 from gateway.identity.credentials import Authenticator
 from gateway.ports import AuditSink, Clock, Store, Telemetry
 

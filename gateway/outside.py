@@ -15,9 +15,10 @@ from gateway.boards import Boards
 from gateway.claimants import claim, control_on, fuses_on, look_up
 from gateway.context import RequestContext
 from gateway.contract import MAIN_AGENT
-from gateway.core import controls, fuse
-from gateway.core.decision import Action, Decision, Principal, Run, ToolCall, denied
-from gateway.core.evaluations import (
+from gateway.core.agents.questions import SPAWNING_TOOLS, WORKFLOW_TOOL, run_of, script_of, spawn_of, text_sha256
+from gateway.core.decisions.decision import Action, Decision, Principal, Run, ToolCall, denied
+from gateway.core.fuses import fuse
+from gateway.core.inquiries.evaluations import (
     Evaluation,
     Resource,
     asked_call,
@@ -27,10 +28,10 @@ from gateway.core.evaluations import (
     is_own,
     read_evaluation,
 )
-from gateway.core.names import Catalogue
-from gateway.core.questions import SPAWNING_TOOLS, WORKFLOW_TOOL, run_of, script_of, spawn_of, text_sha256
-from gateway.core.spans import Malformed
-from gateway.core.subject import Asked, Contradiction, Known, identify
+from gateway.core.inquiries.subject import Asked, Contradiction, Known, identify
+from gateway.core.oversight import controls
+from gateway.core.wire.names import Catalogue
+from gateway.core.wire.spans import Malformed
 from gateway.decider import Decider
 from gateway.errors import GatewayError, Reason
 from gateway.lineages import Lineages

@@ -1,6 +1,6 @@
 """THE request path: admit, reserve, forward, relay, settle. Read `serve` aloud.
 
-While it runs a person may stop or hold it (`controlboard.py`): then nothing more is sent or passed on.
+While it runs a person may stop or hold it (`boards/controlboard.py`): then nothing more is sent or passed on.
 
 Each step is one object: `admission.py`, `accounting.py`, `forwarding.py`, `web/relay.py`. Knows the world only through
 `ports.py`; HTTP towards the client is `web/`.
@@ -14,13 +14,13 @@ from typing import TypeVar
 
 from gateway.accounting import Accounting
 from gateway.admission import Admission
+from gateway.boards.controlboard import ControlBoard
 from gateway.context import RequestContext
-from gateway.controlboard import ControlBoard
-from gateway.core.closing import closing_message
-from gateway.core.lineage import AgentNode
-from gateway.core.nearing import nearing
-from gateway.core.prices import ModelRow
-from gateway.core.routing import select_route
+from gateway.core.agents.lineage import AgentNode
+from gateway.core.gate.closing import closing_message
+from gateway.core.money.nearing import nearing
+from gateway.core.money.prices import ModelRow
+from gateway.core.routes.routing import select_route
 from gateway.errors import GatewayError, Reason
 from gateway.forwarding import Attempting, Forwarding
 from gateway.ports import AuditSink, Clock, LineageStore, Telemetry, UpstreamAnswer

@@ -10,13 +10,13 @@ from typing import Any, Literal, NamedTuple, Protocol
 import msgspec
 
 from gateway.context import RequestContext
-from gateway.core.budgets import Expired, Hold, LimitView
-from gateway.core.decision import Decision, Principal, Query, ScriptProfile, ToolClass, ToolFacts
-from gateway.core.fuse import FuseRecord
-from gateway.core.limits import Amounts, LimitRow, Series
-from gateway.core.lineage import AgentRecord, Claimed
-from gateway.core.shapes import Operation, Shape
-from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
+from gateway.core.agents.lineage import AgentRecord, Claimed
+from gateway.core.decisions.decision import Decision, Principal, Query, ScriptProfile, ToolClass, ToolFacts
+from gateway.core.fuses.fuse import FuseRecord
+from gateway.core.money.budgets import Expired, Hold, LimitView
+from gateway.core.money.limits import Amounts, LimitRow, Series
+from gateway.core.money.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
+from gateway.core.wire.shapes import Operation, Shape
 
 
 class Clock(Protocol):
@@ -84,7 +84,8 @@ class Ledger(Protocol):
     async def reserve(self, hold: Hold) -> tuple[LimitView, ...]:
         """Hold on every limit of `hold` or on none; durable when it returns. The limits as they stood before.
 
-        Raises `core.budgets.Exhausted` when a limit would be passed, `Refused(STORE_UNAVAILABLE)` when it is not kept.
+        Raises `core.money.budgets.Exhausted` when a limit would be passed, `Refused(STORE_UNAVAILABLE)` when it is
+        not kept.
         """
         ...
 

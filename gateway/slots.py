@@ -1,11 +1,11 @@
 """The places of one upstream that takes only so many requests at once: waits for one, and gives it back.
 
-Who is next is `core/fairqueue.py`.
+Who is next is `core/routes/fairqueue.py`.
 """
 
 import asyncio
 
-from gateway.core.fairqueue import FairQueue, Ticket
+from gateway.core.routes.fairqueue import FairQueue, Ticket
 
 
 class Slots:

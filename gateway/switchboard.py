@@ -1,7 +1,7 @@
 """How the upstreams of the running gateway fare: breakers, cooling models, counts. Sends nothing and never waits.
 
-The rules of a breaker are `core/breaker.py`, the order of upstreams is `core/routing.py`. Whoever was told that they
-`may_send` tells what became of it exactly once: `succeeded`, `failed` or `abandoned`.
+The rules of a breaker are `core/routes/breaker.py`, the order of upstreams is `core/routes/routing.py`. Whoever was
+told that they `may_send` tells what became of it exactly once: `succeeded`, `failed` or `abandoned`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,10 +11,10 @@ from typing import Protocol
 import msgspec
 
 from gateway.config.model import UpstreamConfig
-from gateway.core import routing
-from gateway.core.breaker import CLOSED, Breaker, BreakerSettings, Outcome, State, claim, step
-from gateway.core.cooling import Cooling
-from gateway.core.routing import Health, Route
+from gateway.core.routes import routing
+from gateway.core.routes.breaker import CLOSED, Breaker, BreakerSettings, Outcome, State, claim, step
+from gateway.core.routes.cooling import Cooling
+from gateway.core.routes.routing import Health, Route
 from gateway.ports import Clock
 
 COOLING_STATUSES = frozenset({429, 503, 529})

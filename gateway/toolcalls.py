@@ -6,16 +6,11 @@ Bytes are the gate's business.
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gateway.approvalboard import NOTHING_MORE, Shown
 from gateway.boards import Boards
+from gateway.boards.approvalboard import NOTHING_MORE, Shown
 from gateway.context import RequestContext, ToolCallOutcome
-from gateway.core import fuse
-from gateway.core.approvals import is_approved, unconditional
-from gateway.core.decision import Action, Decision, Spawn, ToolCall, denied
-from gateway.core.denial import Denial
-from gateway.core.gate import HeldCall
-from gateway.core.lineage import PendingMessage, PendingRun, PendingSpawn
-from gateway.core.questions import (
+from gateway.core.agents.lineage import PendingMessage, PendingRun, PendingSpawn
+from gateway.core.agents.questions import (
     SPAWNING_TOOLS,
     WORKFLOW_TOOL,
     flag_of,
@@ -25,7 +20,12 @@ from gateway.core.questions import (
     text_of,
     text_sha256,
 )
-from gateway.core.seencalls import SeenCalls, seen_call
+from gateway.core.decisions.decision import Action, Decision, Spawn, ToolCall, denied
+from gateway.core.decisions.seencalls import SeenCalls, seen_call
+from gateway.core.fuses import fuse
+from gateway.core.gate.denial import Denial
+from gateway.core.gate.gate import HeldCall
+from gateway.core.oversight.approvals import is_approved, unconditional
 from gateway.decider import Decider
 from gateway.ports import ScriptProfiler, ToolClassifier, ToolDescriber
 

@@ -15,7 +15,7 @@ from runtime.core.calls import Call
 from runtime.core.display import label_of
 from runtime.core.governor import Governor
 from runtime.core.model import AgentId, CallIndex, Finished, RunSpec, Usage
-from runtime.core.view import View
+from runtime.core.views.view import View
 from runtime.ports import Admission, Agents, AgentTask, Clock, Limited, Listener
 
 Tell = Callable[[on.Event], None]

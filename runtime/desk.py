@@ -132,13 +132,13 @@ class Desk:
         finally:
             self._resuming.pop(row.id, None)
 
-    async def approve(self, viewer: Viewer, run: str, *, always: bool, sha256: str | None) -> Answer:
+    async def approve(self, viewer: Viewer, run: str, *, always: bool, sha256: str | None, why: str = "") -> Answer:
         """A person's yes; `always` also to every later run of this script, under this name, in this project (W142)."""
         row = await self.readings.row(viewer, run)
         spec = await self._require_own_approval(row)
         if sha256 not in (None, spec.script_sha256):
             raise RunError("conflict", f"the script that was shown is not the one of run {run}", state=row.state)
-        answer = await self.mailbox.ask(row.id, RunOrder(verb="approve", by=viewer.user))
+        answer = await self.mailbox.ask(row.id, RunOrder(verb="approve", by=viewer.user, why=why))
         if always:
             await self._remember(spec, viewer.user)
         return answer

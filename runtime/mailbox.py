@@ -45,11 +45,11 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
             case "pause" | "freeze":
                 return on.PauseAsked("person", by=self.by, freeze=self.verb == "freeze", message=self.why)
             case "resume":
-                return on.ResumeAsked(self.by, max_cost_nanousd=self.cap_nanousd)
+                return on.ResumeAsked(self.by, max_cost_nanousd=self.cap_nanousd, message=self.why)
             case "stop":
-                return on.StopAsked(self.by)
+                return on.StopAsked(self.by, self.why)
             case "approve":
-                return on.Approved(self.by)
+                return on.Approved(self.by, self.why)
             case "deny":
                 return on.Denied(self.by, self.why)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from runtime.core.card import Card, build_card
-from runtime.core.card import Launch as Facts
 from runtime.core.model import CallIndex, RunId, Tokens
-from runtime.core.preview import Earlier
+from runtime.core.plans.card import Card, build_card
+from runtime.core.plans.card import Launch as Facts
+from runtime.core.plans.preview import Earlier
 from runtime.core.program import program_of
 from runtime.core.recorded import Recorded
 from runtime.core.replay import NothingToResume

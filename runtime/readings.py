@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from runtime.core.display import visible
-from runtime.core.events import refused_start
 from runtime.core.journal import EndedLine, ErrorLine, IssuedLine, Line, RefusedLine, ResultLine, RunLine
 from runtime.core.model import OPEN_STATES, RUN_ID, RunId, RunState
-from runtime.core.taskstream import task_notification, task_progress, task_started, task_updated
-from runtime.core.view import View, aged
+from runtime.core.views.events import refused_start
+from runtime.core.views.taskstream import task_notification, task_progress, task_started, task_updated
+from runtime.core.views.view import View, aged
 from runtime.launch import RunError
 from runtime.ports import EventRow, RunRow
 from runtime.report import NotEnded, build_notification, notification_row, page_values, result_of

@@ -14,10 +14,11 @@ import msgspec
 
 from runtime.check import prepare
 from runtime.core.branches import Batches
-from runtime.core.casting import Cast, Stubs, Understudies
-from runtime.core.forecast import Ending, Plan, Rehearsal, diff_scripts
 from runtime.core.limits import NESTED_CALLS_MAX, Limits
 from runtime.core.model import CallIndex, Owner, ResumeMode, Scope, Thrown, raw_of
+from runtime.core.plans.casting import Cast, Stubs, Understudies
+from runtime.core.plans.forecast import Ending, Plan, Rehearsal, diff_scripts
+from runtime.core.plans.tally import Tally
 from runtime.core.program import (
     AgentOp,
     ClearOp,
@@ -36,7 +37,6 @@ from runtime.core.program import (
 from runtime.core.recorded import Recorded
 from runtime.core.replay import Replay, check_resumable
 from runtime.core.schemas import preflight
-from runtime.core.tally import Tally
 from runtime.core.throws import STALLED, throw_text
 from runtime.ports import Sandbox, Sandboxes, SandboxFailed, ScriptMissing, Scripts
 

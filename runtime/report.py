@@ -16,8 +16,8 @@ from runtime.core.display import clip, label_of, one_line
 from runtime.core.journal import EndedLine, ErrorLine, IssuedLine, Line, RefusedLine, ResultLine, StoppedLine
 from runtime.core.limits import RESULT_BYTES_MAX
 from runtime.core.model import OPEN_STATES, RunId
-from runtime.core.standing import headline, notified_status, resume_hint
-from runtime.core.view import View
+from runtime.core.views.standing import headline, notified_status, resume_hint
+from runtime.core.views.view import View
 
 RESULT_CHARS_MAX = 8_000
 """In the notification; the whole stands where it points to (W172)."""

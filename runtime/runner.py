@@ -31,7 +31,7 @@ from runtime.core.machine import Machine
 from runtime.core.model import OPEN_STATES, RunSpec, Usage
 from runtime.core.run import Step
 from runtime.core.transitions import Illegal
-from runtime.core.view import View
+from runtime.core.views.view import View
 from runtime.lookup import Lookup
 from runtime.ports import (
     Clock,

@@ -3,10 +3,10 @@
 Not when anybody is told: that is up to whoever has written the lines.
 """
 
-from runtime.core.events import Narrator
 from runtime.core.journal import Line
 from runtime.core.model import RunSpec
-from runtime.core.view import View
+from runtime.core.views.events import Narrator
+from runtime.core.views.view import View
 from runtime.ports import EventRow
 
 

@@ -11,7 +11,7 @@ import yaml
 from gateway.config.backends import BACKENDS
 from gateway.core.bridging.capabilities import Capabilities, Cell, Feature, parse_capabilities
 from gateway.core.bridging.features import ACTIONS
-from gateway.core.shapes import SHAPES
+from gateway.core.wire.shapes import SHAPES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "backends.md"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, get_args
 from gateway.commands.arguments import add, client_of, connected
 from gateway.commands.output import EXIT_DONE
 from gateway.commands.run_arguments import add_draft_command
-from gateway.core.approvals import Scope, State, Verdict
-from gateway.core.controls import ACTIONS, Action
+from gateway.core.oversight.approvals import Scope, State, Verdict
+from gateway.core.oversight.controls import ACTIONS, Action
 
 if TYPE_CHECKING:
     from gateway.commands.arguments import Group

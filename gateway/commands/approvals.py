@@ -8,7 +8,7 @@ import msgspec
 from gateway.commands.client import GatewayClient, path_part
 from gateway.commands.output import moment, plain, print_json, print_rich, table
 from gateway.commands.workflows import print_card
-from gateway.core.decision import ScriptProfile
+from gateway.core.decisions.decision import ScriptProfile
 
 INDENT = "  "
 

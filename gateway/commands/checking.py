@@ -8,7 +8,7 @@ from gateway.commands.named_files import file_problems
 from gateway.commands.output import EXIT_DONE, EXIT_FAILED, plain, print_json, print_rich, table
 from gateway.config import Config, ConfigInvalid, Policy, Problem, Route, UpstreamConfig, load_config
 from gateway.config.backends import BACKENDS, Backend
-from gateway.core.budgets import limit_text
+from gateway.core.money.budgets import limit_text
 from gateway.policy.bundle import load_bundle
 from gateway.policy.probe import policy_problems
 from gateway.policy.settings import merge_settings

@@ -4,7 +4,7 @@ import msgspec
 
 from gateway.commands.client import GatewayClient
 from gateway.commands.output import EXIT_USAGE, CommandFailed, moment, plain, print_json, print_rich, table
-from gateway.core.controls import EVERYTHING, Action, ControlRecord, named
+from gateway.core.oversight.controls import EVERYTHING, Action, ControlRecord, named
 
 
 class Row(msgspec.Struct):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from gateway.commands.output import EXIT_USAGE, CommandFailed
-from gateway.core.windows import DAY_MS
+from gateway.core.money.windows import DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from rich.table import Table
 from gateway.commands.client import GatewayClient
 from gateway.commands.limits import limit_table
 from gateway.commands.output import plain, print_json, print_rich, table
-from gateway.core.explain import Explanation
-from gateway.core.fuse import FuseReading, amount_text
-from gateway.core.subject import Subject
+from gateway.core.fuses.fuse import FuseReading, amount_text
+from gateway.core.inquiries.explain import Explanation
+from gateway.core.inquiries.subject import Subject
 
 QUESTIONS: Mapping[str, str] = {
     "user": "whose request; default: the credential's or the session's user",

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from gateway.commands.output import amount, moment, plain, table
-from gateway.core.standing import Standing
-from gateway.core.windows import rolling_ms
+from gateway.core.money.standing import Standing
+from gateway.core.money.windows import rolling_ms
 
 
 def limit_table(title: str, limits: Sequence[Standing]) -> Table:

@@ -8,9 +8,9 @@ from rich.tree import Tree
 from gateway.commands.client import GatewayClient, path_part
 from gateway.commands.limits import limit_table
 from gateway.commands.output import amount, moment, plain, print_json, print_rich, table
-from gateway.core.evidence import Evidence
-from gateway.core.pricing import format_usd
-from gateway.core.standing import Standing
+from gateway.core.fuses.evidence import Evidence
+from gateway.core.money.pricing import format_usd
+from gateway.core.money.standing import Standing
 
 
 class Limits(msgspec.Struct):

@@ -13,7 +13,7 @@ from gateway.commands.address import gateway_url
 from gateway.commands.environment import CREDENTIAL_VARIABLE, plain_variables
 from gateway.commands.output import print_json
 from gateway.contract import HOOKS_PREFIX
-from gateway.core.hooks import PRE_TOOL_USE, USED_EVENTS
+from gateway.core.inquiries.hooks import PRE_TOOL_USE, USED_EVENTS
 
 TIMEOUT_SECONDS = 10
 """An answer takes milliseconds; one about an approval that another gateway was given, about a second."""

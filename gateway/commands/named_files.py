@@ -5,7 +5,7 @@ import time
 import yaml
 
 from gateway.config import Config, Problem
-from gateway.core.prices import PricesInvalid
+from gateway.core.money.prices import PricesInvalid
 from gateway.ground import load_prices
 from gateway.upstreams.simulation.reading import load_scenario
 from gateway.upstreams.simulation.scenario import ScenarioInvalid

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.core.pricing import format_usd
+from gateway.core.money.pricing import format_usd
 
 EXIT_DONE = 0
 EXIT_FAILED = 1

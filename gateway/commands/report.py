@@ -1,6 +1,6 @@
 """`ringfence report spend`: who spent what, from the audit trail. Needs no running gateway and changes nothing.
 
-The sums are `core/showback`'s, the FOCUS columns `core/focus`'s; here they are asked for, read and printed.
+The sums are `core/money/showback`'s, the FOCUS columns `core/money/focus`'s; here they are asked for, read and printed.
 """
 
 import csv
@@ -15,10 +15,10 @@ from gateway.commands.days import Days, parse_days
 from gateway.commands.output import EXIT_USAGE, CommandFailed, moment, plain, print_json, print_rich, table
 from gateway.commands.trail import Trail
 from gateway.config import Config
-from gateway.core.focus import COLUMNS, focus_keys, focus_rows
-from gateway.core.pricing import format_usd
-from gateway.core.showback import GROUPS, Keys, Names, Record, Sums, add_up, spent, total_of, unsettled
-from gateway.core.usage import Tokens
+from gateway.core.money.focus import COLUMNS, focus_keys, focus_rows
+from gateway.core.money.pricing import format_usd
+from gateway.core.money.showback import GROUPS, Keys, Names, Record, Sums, add_up, spent, total_of, unsettled
+from gateway.core.wire.usage import Tokens
 from gateway.ground import load_prices
 
 Format = Literal["table", "csv", "json", "focus"]

@@ -20,7 +20,7 @@ from gateway.commands.client import GatewayClient, GatewayRefused, path_part
 from gateway.commands.run_rows import Failures
 from gateway.config.values import is_loopback
 from gateway.contract import IDEMPOTENCY_HEADER, RUNS_PATH
-from gateway.core.sse import SseDecoder
+from gateway.core.wire.sse import SseDecoder
 
 SILENCE_SECONDS = 45.0
 """A stream that says nothing for this long, not even a comment, is dead."""

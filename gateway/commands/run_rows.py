@@ -19,7 +19,7 @@ from gateway.commands.output import (
     plain,
     table,
 )
-from gateway.core.pricing import NANOUSD_PER_DOLLAR
+from gateway.core.money.pricing import NANOUSD_PER_DOLLAR
 
 OPEN_STATES = frozenset({"pending_approval", "queued", "running", "paused"})
 EVENT_PREFIX = "workflow_run."

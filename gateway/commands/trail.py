@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gateway.commands.audit_files import audit_lines
-from gateway.core.showback import Record, Unreadable, parse_record
+from gateway.core.money.showback import Record, Unreadable, parse_record
 
 PLACES_NAMED = 5
 

@@ -8,8 +8,8 @@ import msgspec
 from gateway.commands.client import GatewayClient, path_part
 from gateway.commands.output import EXIT_DONE, EXIT_FAILED, CommandFailed, moment, plain, print_json, print_rich, table
 from gateway.commands.run_rows import several
-from gateway.core.decision import CallSite, ScriptProfile
-from gateway.core.scripts import is_sha256
+from gateway.core.decisions.decision import CallSite, ScriptProfile
+from gateway.core.oversight.scripts import is_sha256
 from gateway.ports import ScriptProfiler
 
 SCRIPT_BYTES_MAX = 1024 * 1024

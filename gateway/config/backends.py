@@ -7,7 +7,7 @@ default.
 
 from dataclasses import dataclass
 
-from gateway.core.shapes import Shape
+from gateway.core.wire.shapes import Shape
 
 
 @dataclass(frozen=True, slots=True)

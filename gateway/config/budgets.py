@@ -1,12 +1,12 @@
-"""The `budgets` section: what a limit may say, and whether it names anybody. Which one applies: `core/limits.py`."""
+"""The `budgets` section: what a limit may say, whether it names anybody. Which one applies: `core/money/limits.py`."""
 
 from collections.abc import Mapping, Sequence
 
 from gateway.config.document import Entry
 from gateway.config.sections import Placed
 from gateway.config.values import Table, closest, nearest, read_integer, read_usd, shown
-from gateway.core.limits import KINDS, METERS, PER_KINDS, PER_WITHIN, WARN_AT, LimitRow, Meter, OnReach, kind_of
-from gateway.core.windows import CALENDAR_WINDOWS, Window, is_window
+from gateway.core.money.limits import KINDS, METERS, PER_KINDS, PER_WITHIN, WARN_AT, LimitRow, Meter, OnReach, kind_of
+from gateway.core.money.windows import CALENDAR_WINDOWS, Window, is_window
 
 COUNT_MAX = 10**15
 ON_REACH: tuple[OnReach, ...] = ("clamp", "refuse", "warn")

@@ -9,7 +9,7 @@ import yaml
 from gateway.config.document import Entry
 from gateway.config.model import LOOP_FUSES
 from gateway.config.values import Table, closest, read_integer, read_usd
-from gateway.core.fuse import METERS, WARN_PERCENT, FuseLimits, OnBlow, Rating, Scope
+from gateway.core.fuses.fuse import METERS, WARN_PERCENT, FuseLimits, OnBlow, Rating, Scope
 
 METER_MAX = 1_000_000_000_000
 LIMITS_OF_ZERO = frozenset({"depth"})

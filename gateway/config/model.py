@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from gateway.config.document import Problem
-from gateway.core.fuse import FuseLimits
-from gateway.core.limits import LimitRow
+from gateway.core.fuses.fuse import FuseLimits
+from gateway.core.money.limits import LimitRow
 
 PolicyMode = Literal["enforce", "shadow"]
 Engine = Literal["embedded", "opa"]

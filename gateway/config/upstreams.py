@@ -25,7 +25,7 @@ from gateway.config.values import (
     read_texts,
     shown,
 )
-from gateway.core.prices import UNIT
+from gateway.core.money.prices import UNIT
 
 CREDENTIAL_KEYS = ("api_key", "bearer")
 PROFILES = ("us", "eu", "jp", "au", "apac", "global", "us-gov")

@@ -14,7 +14,7 @@ from hashlib import sha256
 import msgspec
 
 from gateway.config import Config, ConfigInvalid, Problem
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.identity.run_bearers import PREFIX, RunBearers
 from gateway.ports import StoredCredential
 

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 
 PREFIX = "rf_run_"
 SECRET_BYTES = 32

@@ -13,7 +13,7 @@ from gateway.contract import (
     RUN_HEADER,
     SESSION_HEADERS,
 )
-from gateway.core.lineage import INFERRED_PREFIX, AgentNode, Claimed, Tree, first_of
+from gateway.core.agents.lineage import INFERRED_PREFIX, AgentNode, Claimed, Tree, first_of
 from gateway.errors import Reason, Refused
 from gateway.ports import LineageStore
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from gateway.context import RequestContext
 from gateway.contract import MAIN_AGENT, RUN_HEADER
-from gateway.core.body import Ask, find_workspace
-from gateway.core.branches import ORPHAN_DEPTH
-from gateway.core.conversations import last_words, read_opening
-from gateway.core.decision import Client, Lineage
-from gateway.core.lineage import AgentNode, Opening, SessionNode, Tree
-from gateway.core.sides import find_side
-from gateway.core.spawns import FORK, text_sha256
-from gateway.core.workflow_runs import read_news, task_of
+from gateway.core.agents.branches import ORPHAN_DEPTH
+from gateway.core.agents.conversations import last_words, read_opening
+from gateway.core.agents.lineage import AgentNode, Opening, SessionNode, Tree
+from gateway.core.agents.sides import find_side
+from gateway.core.agents.spawns import FORK, text_sha256
+from gateway.core.agents.workflow_runs import read_news, task_of
+from gateway.core.decisions.decision import Client, Lineage
+from gateway.core.wire.body import Ask, find_workspace
 from gateway.lineages.claims import Claims, Ids, TellRefused, credential_of, read_ids
 from gateway.lineages.talks import Place, Talks
 from gateway.ports import Clock, LineageStore

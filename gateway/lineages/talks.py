@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from gateway.context import RequestContext
 from gateway.contract import MAIN_AGENT
-from gateway.core.body import Ask, latest_messages
-from gateway.core.conversations import Conversations, Holder, read_opening
-from gateway.core.lineage import AgentNode, PendingSpawn, SessionNode, Tree, inferred_session
+from gateway.core.agents.conversations import Conversations, Holder, read_opening
+from gateway.core.agents.lineage import AgentNode, PendingSpawn, SessionNode, Tree, inferred_session
+from gateway.core.wire.body import Ask, latest_messages
 from gateway.lineages.claims import Ids, credential_of
 
 TALKING_MAX = 20_000

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gateway.assembly import RequestPath
 from gateway.config.model import Runs as RunsConfig
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.errors import GatewayError, Reason
 from gateway.ground import Ground
 from gateway.mount.desk import MountedDesk

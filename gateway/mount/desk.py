@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.mount.policy import owner_of
 from gateway.web.run_desk import (
     AgentOrder,
@@ -204,13 +204,13 @@ class MountedDesk:
             match order:
                 case PauseRun(mode=mode, why=why):
                     return await desk.change(viewer, run, "freeze" if mode == "freeze" else "pause", why=why)
-                case ResumeRun(max_cost_usd=cap):
+                case ResumeRun(max_cost_usd=cap, why=why):
                     nanousd = None if cap is None else round(cap * NANOUSD_PER_USD)
-                    return await desk.change(viewer, run, "resume", cap_nanousd=nanousd)
-                case StopRun():
-                    return await desk.change(viewer, run, "stop")
-                case ApproveRun():
-                    return await desk.approve(viewer, run, always=order.scope == "always", sha256=order.script_sha256)
+                    return await desk.change(viewer, run, "resume", cap_nanousd=nanousd, why=why)
+                case StopRun(why=why):
+                    return await desk.change(viewer, run, "stop", why=why)
+                case ApproveRun(why=why, scope=scope, script_sha256=sha256):
+                    return await desk.approve(viewer, run, always=scope == "always", sha256=sha256, why=why)
                 case DenyRun(why=why):
                     return await desk.change(viewer, run, "deny", why=why)
                 case SaveRun():

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import cast
 
-from gateway.core.decision import Principal
-from gateway.core.usage import Tokens as GatewayTokens
+from gateway.core.decisions.decision import Principal
+from gateway.core.wire.usage import Tokens as GatewayTokens
 from gateway.errors import Refused
 from gateway.identity.run_bearers import RunBearers
 from gateway.runs.asked import AgentAsked, Answer, RunAsked

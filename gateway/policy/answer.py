@@ -9,7 +9,16 @@ from typing import cast
 import msgspec
 
 from gateway.contract import TOOL_INPUT_DEPTH_MAX
-from gateway.core.decision import OBLIGATIONS, Decision, Limit, Obligation, Query, RuleReason, ToolCall, denied
+from gateway.core.decisions.decision import (
+    OBLIGATIONS,
+    Decision,
+    Limit,
+    Obligation,
+    Query,
+    RuleReason,
+    ToolCall,
+    denied,
+)
 
 
 class _Answer(msgspec.Struct, frozen=True):

@@ -16,8 +16,8 @@ import msgspec
 
 from gateway.config.model import DecisionLog
 from gateway.context import RequestContext
-from gateway.core.decision import Decision, Query
-from gateway.core.masking import Masking
+from gateway.core.decisions.decision import Decision, Query
+from gateway.core.decisions.masking import Masking
 from gateway.policy.logsinks import SEND_SECONDS_MAX, FileSink, ServiceSink, Sink
 from gateway.tasks import Tasks
 

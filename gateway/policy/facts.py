@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from gateway.core.decision import PathUse, ToolClass, ToolFacts
+from gateway.core.decisions.decision import PathUse, ToolClass, ToolFacts
 from gateway.policy.effects import Effect, device_host, effects
 from gateway.policy.hosts import hosts_of, is_url
 from gateway.policy.paths import follow, normalise, path_use

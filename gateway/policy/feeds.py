@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.core.decision import Command
+from gateway.core.decisions.decision import Command
 from gateway.policy.words import UNKNOWN, Field
 from gateway.policy.wrappers import INTERPRETERS, SHELLS
 

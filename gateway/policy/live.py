@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Protocol
 
 from gateway.config.model import Policy
-from gateway.core.decision import Decision, Query
+from gateway.core.decisions.decision import Decision, Query
 from gateway.errors import GatewayError
 from gateway.policy.embedded import EmbeddedEngine
 from gateway.policy.loadcheck import check_bundle

@@ -11,7 +11,7 @@ from typing import Any, cast, get_args, get_type_hints
 
 import msgspec
 
-from gateway.core.decision import Action, Decision, Infer, Query, Run, Spawn, ToolCall
+from gateway.core.decisions.decision import Action, Decision, Infer, Query, Run, Spawn, ToolCall
 from gateway.policy.reads import RefPath
 
 ENTRIES_MAX = 4096

@@ -18,9 +18,9 @@ from typing import Any, Literal, Protocol, cast, get_args
 import aiohttp
 import msgspec
 
-from gateway.core.breaker import CLOSED, BreakerSettings, claim, step
-from gateway.core.breaker import Outcome as BreakerOutcome
-from gateway.core.decision import Decision, Query
+from gateway.core.decisions.decision import Decision, Query
+from gateway.core.routes.breaker import CLOSED, BreakerSettings, claim, step
+from gateway.core.routes.breaker import Outcome as BreakerOutcome
 from gateway.errors import GatewayError, Reason
 from gateway.policy.answer import failed, read_answer, refused_unasked
 from gateway.policy.opaclient import OpaServer

@@ -8,7 +8,7 @@ them if they must.
 
 import re
 
-from gateway.core.decision import PathUse
+from gateway.core.decisions.decision import PathUse
 from gateway.policy.words import UNKNOWN
 
 LINKS_FOLLOWED_MAX = 8

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
-from gateway.core.decision import Query
+from gateway.core.decisions.decision import Query
 from gateway.policy.bundle import Bundle
 from gateway.policy.evaluator import ENTRY_POINT, Evaluator, build_evaluator, first_line, over_other_data
 from gateway.policy.facts import classify, describe

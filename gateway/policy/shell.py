@@ -18,7 +18,7 @@ from typing import Literal, NoReturn
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
-from gateway.core.decision import Command
+from gateway.core.decisions.decision import Command
 from gateway.policy.feeds import FETCHERS, Feed, fed_words, printed, runs_text, written
 from gateway.policy.words import OVERLONG, UNKNOWN, Field, Scope, expand, expand_each, expand_value, text_of
 from gateway.policy.wrappers import ASSIGNMENT, Line, unwrap

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 
 RUNTIME_CLIENT = "ringfence-runtime"
 """The client of a session that begins with a run."""

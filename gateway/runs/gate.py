@@ -10,19 +10,20 @@ from dataclasses import dataclass
 
 import msgspec
 
-from gateway.approvalboard import NOTHING_MORE, Shown
 from gateway.boards import Boards
+from gateway.boards.approvalboard import NOTHING_MORE, Shown
 from gateway.claimants import claim, control_on, fuses_on, look_up, meet
 from gateway.context import RequestContext
 from gateway.contract import MAIN_AGENT, RUNS_PATH
-from gateway.core import controls, fuse
-from gateway.core.approvals import demand_of
-from gateway.core.controls import EVERYTHING
-from gateway.core.decision import Decision, Principal, Run, Spawn, denied
-from gateway.core.lineage import AgentNode
-from gateway.core.names import Catalogue
-from gateway.core.obligations import model_of
-from gateway.core.spawns import text_sha256
+from gateway.core.agents.lineage import AgentNode
+from gateway.core.agents.spawns import text_sha256
+from gateway.core.decisions.decision import Decision, Principal, Run, Spawn, denied
+from gateway.core.decisions.obligations import model_of
+from gateway.core.fuses import fuse
+from gateway.core.oversight import controls
+from gateway.core.oversight.approvals import demand_of
+from gateway.core.oversight.controls import EVERYTHING
+from gateway.core.wire.names import Catalogue
 from gateway.decider import Decider
 from gateway.errors import GatewayError, Reason, Refused
 from gateway.lineages import Lineages

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.core.prices import PriceTable
-from gateway.core.pricing import Unpriced, cost_nanousd
-from gateway.core.routing import resolve_alias
-from gateway.core.usage import Tokens, Usage
+from gateway.core.money.prices import PriceTable
+from gateway.core.money.pricing import Unpriced, cost_nanousd
+from gateway.core.routes.routing import resolve_alias
+from gateway.core.wire.usage import Tokens, Usage
 from gateway.ports import Clock
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.core.accounts import accounts_of
-from gateway.core.decision import Principal
-from gateway.core.limits import Series
+from gateway.core.decisions.decision import Principal
+from gateway.core.money.accounts import accounts_of
+from gateway.core.money.limits import Series
 from gateway.errors import Refused
 from gateway.ports import Clock, Ledger
 

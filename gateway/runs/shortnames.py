@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gateway.core.prices import PriceTable
+from gateway.core.money.prices import PriceTable
 
 FAMILIES = ("haiku", "sonnet", "opus", "fable", "mythos")
 

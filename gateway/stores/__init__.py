@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.config import Store as StoreConfig
-from gateway.core.limits import Limits
-from gateway.core.windows import Calendar
+from gateway.core.money.limits import Limits
+from gateway.core.money.windows import Calendar
 from gateway.errors import GatewayError, Reason
 from gateway.ports import NOBODY_TOLD, Store, Told
 from gateway.stores.credentials import CredentialRow, CredentialRows

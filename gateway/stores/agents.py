@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.core.lineage import SESSIONS_MAX, AgentRecord
+from gateway.core.agents.lineage import SESSIONS_MAX, AgentRecord
 
 SEEDED_SESSIONS_MAX = 2 * SESSIONS_MAX
 """Sessions whose seeds are kept, the last touched ones: more than any tree remembers."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from gateway.core.budgets import Expired, Hold, Settled
-from gateway.core.ledger import Spend
-from gateway.core.limits import NOTHING, PASSING_KINDS, Amounts, kind_of
-from gateway.core.windows import DAY_MS, QUARTER_MS
+from gateway.core.money.budgets import Expired, Hold, Settled
+from gateway.core.money.ledger import Spend
+from gateway.core.money.limits import NOTHING, PASSING_KINDS, Amounts, kind_of
+from gateway.core.money.windows import DAY_MS, QUARTER_MS
 from gateway.stores.kept import Kept
 
 KEPT_MS = 63 * DAY_MS

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 from gateway.contract import MAIN_AGENT
-from gateway.core.lineage import AgentRecord, Claimed
-from gateway.core.windows import DAY_MS
+from gateway.core.agents.lineage import AgentRecord, Claimed
+from gateway.core.money.windows import DAY_MS
 from gateway.ports import RecordKind, SharedRecord
 
 UNSEEN_MS = 30 * DAY_MS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
+from gateway.core.money.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
 from gateway.stores.batch import transaction
 from gateway.stores.database import connect
 

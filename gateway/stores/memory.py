@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from gateway.contract import MAIN_AGENT
-from gateway.core.budgets import Expired, Hold, LimitView
-from gateway.core.ledger import LedgerBook, Spend
-from gateway.core.limits import Amounts, Limits, Series
-from gateway.core.lineage import AgentRecord, Claimed
-from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit, together
-from gateway.core.windows import Calendar
+from gateway.core.agents.lineage import AgentRecord, Claimed
+from gateway.core.money.budgets import Expired, Hold, LimitView
+from gateway.core.money.ledger import LedgerBook, Spend
+from gateway.core.money.limits import Amounts, Limits, Series
+from gateway.core.money.stored_limits import AuditedChange, Author, LimitChange, StoredLimit, together
+from gateway.core.money.windows import Calendar
 from gateway.ports import RecordChange, RecordKind, SharedRecord
 
 

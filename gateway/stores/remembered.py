@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 
-from gateway.core.lineage import AgentRecord, Claimed
+from gateway.core.agents.lineage import AgentRecord, Claimed
 from gateway.errors import Refused
 from gateway.ports import RecordChange, RecordKind, SharedRecord
 from gateway.stores import kept

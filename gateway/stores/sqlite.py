@@ -15,11 +15,11 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from gateway.core.budgets import Expired, Hold, LimitView
-from gateway.core.ledger import LedgerBook, Spend
-from gateway.core.limits import Amounts, Limits, Series
-from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit, together
-from gateway.core.windows import HOUR_MS, Calendar
+from gateway.core.money.budgets import Expired, Hold, LimitView
+from gateway.core.money.ledger import LedgerBook, Spend
+from gateway.core.money.limits import Amounts, Limits, Series
+from gateway.core.money.stored_limits import AuditedChange, Author, LimitChange, StoredLimit, together
+from gateway.core.money.windows import HOUR_MS, Calendar
 from gateway.errors import Refused
 from gateway.ports import NOBODY_TOLD, Told
 from gateway.stores import batch as rows

@@ -21,10 +21,10 @@ from typing import Any
 import msgspec
 
 from gateway.context import RequestContext
-from gateway.core.budgets import Expired, Hold
-from gateway.core.decision import Decision, Query, ToolCall
-from gateway.core.fuse import FuseRecord
-from gateway.core.recorded import query_fields
+from gateway.core.decisions.decision import Decision, Query, ToolCall
+from gateway.core.decisions.recorded import query_fields
+from gateway.core.fuses.fuse import FuseRecord
+from gateway.core.money.budgets import Expired, Hold
 
 STDOUT = "stdout"
 STALL_SECONDS = 0.05

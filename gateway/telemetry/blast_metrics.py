@@ -11,9 +11,9 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.contract import MAIN_AGENT
-from gateway.core.controls import EVERYTHING, ControlRecord
-from gateway.core.fuse import FuseBox, Scope
-from gateway.core.lineage import AgentNode, RunNode, SessionNode, Tree
+from gateway.core.agents.lineage import AgentNode, RunNode, SessionNode, Tree
+from gateway.core.fuses.fuse import FuseBox, Scope
+from gateway.core.oversight.controls import EVERYTHING, ControlRecord
 from gateway.telemetry.families import Families, Labels
 
 NANOUSD_PER_USD = 1_000_000_000

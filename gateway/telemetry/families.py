@@ -9,7 +9,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from gateway.contract import MAIN_AGENT
-from gateway.core.decision import Lineage, Principal
+from gateway.core.decisions.decision import Lineage, Principal
 
 OTHER = "other"
 NONE = "none"

@@ -8,9 +8,9 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.core.breaker import STATES
-from gateway.core.budgets import SHARED_KINDS, LimitView
-from gateway.core.limits import kind_of
+from gateway.core.money.budgets import SHARED_KINDS, LimitView
+from gateway.core.money.limits import kind_of
+from gateway.core.routes.breaker import STATES
 from gateway.telemetry.blast_metrics import BlastSources
 from gateway.telemetry.families import bounded, flag
 from gateway.telemetry.policy_metrics import PolicySources

@@ -104,9 +104,9 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from gateway.context import RequestContext
-from gateway.core.decision import Decision, Query
-from gateway.core.limits import LimitRow, Series
-from gateway.core.usage import Tokens, Usage
+from gateway.core.decisions.decision import Decision, Query
+from gateway.core.money.limits import LimitRow, Series
+from gateway.core.wire.usage import Tokens, Usage
 from gateway.errors import Reason
 from gateway.telemetry.blast_metrics import BlastMetrics
 from gateway.telemetry.families import NONE, OTHER, Families, Labels, bounded

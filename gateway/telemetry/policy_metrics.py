@@ -7,7 +7,7 @@ from prometheus_client import Gauge, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from gateway.core.decision import Decision, Query, Spawn
+from gateway.core.decisions.decision import Decision, Query, Spawn
 from gateway.telemetry.families import NONE, Families, bounded
 
 RULES_MAX = 512

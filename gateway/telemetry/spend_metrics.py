@@ -10,10 +10,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.context import RequestContext
-from gateway.core.budgets import Hold
-from gateway.core.limits import LimitRow, Series, kind_of
-from gateway.core.prices import Price
-from gateway.core.usage import Tokens, Usage
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import LimitRow, Series, kind_of
+from gateway.core.money.prices import Price
+from gateway.core.wire.usage import Tokens, Usage
 from gateway.errors import Reason
 from gateway.telemetry.families import NONE, Families, Labels, flag
 

@@ -20,7 +20,7 @@ import aiohttp
 import msgspec
 
 from gateway.config.model import WebhookConfig
-from gateway.core.approvals import Item, outline
+from gateway.core.oversight.approvals import Item, outline
 from gateway.ports import Clock
 
 SIGNATURE_HEADER = "x-ringfence-signature"

@@ -7,7 +7,7 @@ from typing import Protocol
 import aiohttp
 
 from gateway.config import UpstreamConfig
-from gateway.core.headers import first
+from gateway.core.wire.headers import first
 from gateway.errors import GatewayError, Reason
 from gateway.upstreams.credentials import BearerPoster, Lease, LiveCredential, expires_at
 from gateway.upstreams.http import Endpoint, HttpAnswer, HttpUpstream, Poster, credential_headers, messages_path

@@ -17,7 +17,7 @@ from yarl import URL
 
 from gateway.config import Secret, UpstreamConfig
 from gateway.contract import BODY_BYTES_MAX, COUNT_TOKENS_PATH, MESSAGES_PATH
-from gateway.core.shapes import Shape
+from gateway.core.wire.shapes import Shape
 from gateway.errors import GatewayError, Reason, Unsendable
 from gateway.ports import UpstreamRequest
 

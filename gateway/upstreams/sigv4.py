@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from gateway.config import UpstreamConfig
-from gateway.core.headers import first
+from gateway.core.wire.headers import first
 from gateway.ports import UpstreamRequest
 from gateway.upstreams.credentials import Lease, LiveCredential, send_renewing
 from gateway.upstreams.http import PLAIN_BODY_BYTES_MAX, Endpoint, HttpAnswer, unwritable

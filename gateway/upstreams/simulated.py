@@ -15,7 +15,7 @@ import msgspec
 
 from gateway.config import UpstreamConfig
 from gateway.contract import COUNT_TOKENS_PATH, MESSAGES_PATH, error_envelope
-from gateway.core.shapes import Shape
+from gateway.core.wire.shapes import Shape
 from gateway.errors import GatewayError, Reason
 from gateway.ports import UpstreamRequest
 from gateway.upstreams.http import messages_path

@@ -3,10 +3,10 @@
 import msgspec
 from aiohttp import web
 
+from gateway.boards.fuseboard import FuseBoard
 from gateway.contract import ADMIN_PREFIX
-from gateway.core.fuse import FuseNotBlown, FuseUnknown
+from gateway.core.fuses.fuse import FuseNotBlown, FuseUnknown
 from gateway.errors import GatewayError, Reason
-from gateway.fuseboard import FuseBoard
 from gateway.switchboard import Switchboard
 from gateway.web.middlewares import CONTEXT
 

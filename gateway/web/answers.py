@@ -2,7 +2,7 @@
 
 Chosen from how real clients react: a 451 or a 429 with `x-should-retry: false` is one request and its message is shown;
 400, 401, 403 and 404 make Claude Code probe, wait or hide the message, so they are kept for what they mean.
-How a fault is spelt in each dialect is `core/faults`.
+How a fault is spelt in each dialect is `core/wire/faults`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from gateway.context import Dialect
 from gateway.contract import DECISION_HEADER, REASON_HEADER, SHOULD_RETRY_HEADER
-from gateway.core.faults import Fault, write_fault
+from gateway.core.wire.faults import Fault, write_fault
 from gateway.errors import GatewayError, Reason, Refused
 
 OVERLOAD_RETRY_SECONDS = 5

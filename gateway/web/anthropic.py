@@ -3,8 +3,8 @@
 from aiohttp import web
 
 from gateway.contract import COUNT_TOKENS_PATH, FOUNDRY_PREFIX, MESSAGES_PATH, MODELS_PATH
-from gateway.core.prices import ModelRow
-from gateway.core.shapes import IN_BODY, Asked
+from gateway.core.money.prices import ModelRow
+from gateway.core.wire.shapes import IN_BODY, Asked
 from gateway.web.inference import TAG_PATTERN, Inference, read_body
 from gateway.web.middlewares import CONTEXT
 

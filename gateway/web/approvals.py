@@ -9,9 +9,9 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from aiohttp import web
 
-from gateway.approvalboard import ApprovalBoard
+from gateway.boards.approvalboard import ApprovalBoard
 from gateway.contract import ADMIN_PREFIX
-from gateway.core.approvals import (
+from gateway.core.oversight.approvals import (
     WHY_CHARS_MAX,
     AlreadyDecided,
     ApprovalUnknown,
@@ -21,7 +21,7 @@ from gateway.core.approvals import (
     State,
     outline,
 )
-from gateway.core.scripts import SHA256_CHARS, Approval, RegistryFull, Script, ScriptUnknown, is_sha256
+from gateway.core.oversight.scripts import SHA256_CHARS, Approval, RegistryFull, Script, ScriptUnknown, is_sha256
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Clock, ScriptProfiler
 from gateway.web.middlewares import CONTEXT

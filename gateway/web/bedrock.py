@@ -8,8 +8,8 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from gateway.contract import BEDROCK_MODEL_PREFIX, INFERENCE_PROFILES_PATH
-from gateway.core.shapes import Asked
-from gateway.core.translate import unwrap_count
+from gateway.core.bridging.translate import unwrap_count
+from gateway.core.wire.shapes import Asked
 from gateway.errors import GatewayError, Reason
 from gateway.web.inference import TAG_PATTERN, Inference, read_body
 from gateway.web.middlewares import CONTEXT

@@ -1,12 +1,12 @@
-"""The operator path `/ringfence/v1/controls`: stop, hold, release. For operators only. Effects: `controlboard.py`."""
+"""The operator path `/ringfence/v1/controls`: stop, hold, release; for operators. Effects: `boards/controlboard.py`."""
 
 import msgspec
 from aiohttp import web
 
+from gateway.boards.controlboard import ControlBoard
 from gateway.contract import ADMIN_PREFIX
-from gateway.controlboard import ControlBoard
-from gateway.core.controls import Action, ControlRecord, ControlRefused, Order, parse_target
-from gateway.core.lineage import Tree
+from gateway.core.agents.lineage import Tree
+from gateway.core.oversight.controls import Action, ControlRecord, ControlRefused, Order, parse_target
 from gateway.errors import GatewayError, Reason
 from gateway.web.middlewares import CONTEXT
 

@@ -7,16 +7,16 @@ from typing import Any, Protocol
 import msgspec
 from aiohttp import web
 
+from gateway.boards.fuseboard import holders_of, meters_of
 from gateway.contract import ADMIN_PREFIX, HEADER_VALUE_CHARS_MAX
-from gateway.core.budgets import LimitView
-from gateway.core.decision import Principal
-from gateway.core.explain import Explanation, sentence
-from gateway.core.fuse import FuseBox, FuseReading, FuseRecord, Scope, strictest
-from gateway.core.lineage import Tree
-from gateway.core.standing import Standing, by_bite, listed, tell
-from gateway.core.subject import Asked, Contradiction, Known, Subject, asked_about, identify
+from gateway.core.agents.lineage import Tree
+from gateway.core.decisions.decision import Principal
+from gateway.core.fuses.fuse import FuseBox, FuseReading, FuseRecord, Scope, strictest
+from gateway.core.inquiries.explain import Explanation, sentence
+from gateway.core.inquiries.subject import Asked, Contradiction, Known, Subject, asked_about, identify
+from gateway.core.money.budgets import LimitView
+from gateway.core.money.standing import Standing, by_bite, listed, tell
 from gateway.errors import GatewayError, Reason
-from gateway.fuseboard import holders_of, meters_of
 from gateway.ports import Clock, Ledger
 
 REPEATED = frozenset({"group", "tag"})
@@ -44,7 +44,7 @@ class Explainer:
     clock: Clock
 
     async def standings(self, account: str | None) -> tuple[Standing, ...]:
-        """Every limit that is known, or those of one account, met or not. Raises `core.subject.Contradiction`."""
+        """Every limit that is known, or those of one account. Raises `core.inquiries.subject.Contradiction`."""
         now_ms = self.clock.unix_ms()
         if account is None:
             return tell(listed(self.ledger.views(now_ms)))
@@ -54,7 +54,7 @@ class Explainer:
         return tell(listed(view for view in views if view.series.account == account))
 
     async def explain(self, asked: Asked) -> Explanation:
-        """What the next request of `asked` meets. Raises `core.subject.Contradiction`."""
+        """What the next request of `asked` meets. Raises `core.inquiries.subject.Contradiction`."""
         now_ms = self.clock.unix_ms()
         subject, notes = identify(asked, self._known())
         limits: Sequence[LimitView] = by_bite(await self.ledger.standing(subject.accounts, now_ms))

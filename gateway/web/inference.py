@@ -9,7 +9,7 @@ from aiohttp import web
 
 from gateway.context import RequestContext
 from gateway.contract import BODY_BYTES_MAX, TAG_PREFIX
-from gateway.core.shapes import Asked
+from gateway.core.wire.shapes import Asked
 from gateway.errors import GatewayError, Reason
 from gateway.pipeline import Pipeline
 from gateway.ports import UpstreamAnswer

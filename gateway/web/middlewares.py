@@ -33,10 +33,10 @@ from gateway.contract import (
     SPEND_LIMITS_PATH,
     VERTEX_PREFIXES,
 )
-from gateway.core.decision import Principal
-from gateway.core.lineage import first_of
-from gateway.core.spend_limits import CREDENTIAL_WANTED, request_id
-from gateway.core.subject import PATH_TAG
+from gateway.core.agents.lineage import first_of
+from gateway.core.decisions.decision import Principal
+from gateway.core.inquiries.subject import PATH_TAG
+from gateway.core.spend_api.limits import CREDENTIAL_WANTED, request_id
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Authenticator, Clock
 from gateway.web.answers import error_response

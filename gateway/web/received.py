@@ -5,8 +5,8 @@ Everything here raises `GatewayError(UPSTREAM_BROKE)`.
 
 from gateway.context import RequestContext
 from gateway.contract import BODY_BYTES_MAX
-from gateway.core.headers import first
-from gateway.core.messages import WholeMessage
+from gateway.core.wire.headers import first
+from gateway.core.wire.messages import WholeMessage
 from gateway.errors import GatewayError, Reason
 from gateway.ports import UpstreamAnswer
 

@@ -23,15 +23,15 @@ from gateway.contract import (
     REQUEST_ID_HEADER,
     SHOULD_RETRY_HEADER,
 )
-from gateway.core.calls import rename_model
-from gateway.core.denial import Denial
-from gateway.core.eventstream import build_framing, ping
-from gateway.core.faults import Fault, embedded_fault, passes, read_fault
-from gateway.core.gate import DenialForm, StreamGate, gate_message, rewrite_message
-from gateway.core.headers import clean_headers, downstream_headers, first, request_id_of, translated_headers
-from gateway.core.messages import Tap, parse_message
-from gateway.core.spend_headers import success_headers
-from gateway.core.translate import translate_count
+from gateway.core.bridging.translate import translate_count
+from gateway.core.gate.calls import rename_model
+from gateway.core.gate.denial import Denial
+from gateway.core.gate.gate import DenialForm, StreamGate, gate_message, rewrite_message
+from gateway.core.spend_api.headers import success_headers
+from gateway.core.wire.eventstream import build_framing, ping
+from gateway.core.wire.faults import Fault, embedded_fault, passes, read_fault
+from gateway.core.wire.headers import clean_headers, downstream_headers, first, request_id_of, translated_headers
+from gateway.core.wire.messages import Tap, parse_message
 from gateway.errors import GatewayError, Reason, Refused
 from gateway.pipeline import gone
 from gateway.ports import Clock, UpstreamAnswer

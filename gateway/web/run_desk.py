@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 
 from gateway.contract import HEADER_VALUE_CHARS_MAX
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 
 WHY_CHARS_MAX = 500
 MESSAGE_CHARS_MAX = 4_000

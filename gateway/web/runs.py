@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from gateway.contract import DRAFT_PATH, HEADER_VALUE_CHARS_MAX, IDEMPOTENCY_HEADER, RUNS_PATH
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.web.middlewares import CONTEXT
 from gateway.web.run_answers import answering
 from gateway.web.run_desk import (

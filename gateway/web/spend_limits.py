@@ -1,6 +1,6 @@
 """`/v1/organizations/spend_limits`: operators set, list and explain limits, in the shapes of Anthropic's admin API.
 
-Reads and answers only: what a request means is `core/spend_*.py`, what is kept is `ports.LimitStore`. That the path is
+Reads and answers only: what a request means is `core/spend_api/`, what is kept is `ports.LimitStore`. That the path is
 an operator's, and the request id of its answers, is the business of the middlewares.
 """
 
@@ -12,11 +12,13 @@ import msgspec
 from aiohttp import web
 
 from gateway.contract import SPEND_LIMITS_PATH
-from gateway.core.decision import Principal
-from gateway.core.limits import Limits
-from gateway.core.spend_effective import Holding, Person, Row, people, read_effective, select
-from gateway.core.spend_fields import BODY_BYTES_MAX, Asked, Malformed
-from gateway.core.spend_limits import (
+from gateway.core.decisions.decision import Principal
+from gateway.core.money.limits import Limits
+from gateway.core.money.stored_limits import Author, StoredLimit
+from gateway.core.money.windows import Window
+from gateway.core.spend_api.effective import Holding, Person, Row, people, read_effective, select
+from gateway.core.spend_api.fields import BODY_BYTES_MAX, Asked, Malformed
+from gateway.core.spend_api.limits import (
     CREDENTIAL_WANTED,
     DELETE,
     UPSERT,
@@ -34,9 +36,7 @@ from gateway.core.spend_limits import (
     upsert,
     user_series,
 )
-from gateway.core.spend_settings import REASON_CHARS_MAX, read_setting
-from gateway.core.stored_limits import Author, StoredLimit
-from gateway.core.windows import Window
+from gateway.core.spend_api.settings import REASON_CHARS_MAX, read_setting
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Clock, Ledger, LimitStore
 from gateway.web.explain import People

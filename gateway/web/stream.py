@@ -15,11 +15,11 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
+from gateway.boards.controlboard import ControlBoard
 from gateway.context import RequestContext
-from gateway.controlboard import ControlBoard
-from gateway.core.denial import Denial
-from gateway.core.gate import HeldCall, StreamGate
-from gateway.core.messages import Tap
+from gateway.core.gate.denial import Denial
+from gateway.core.gate.gate import HeldCall, StreamGate
+from gateway.core.wire.messages import Tap
 from gateway.errors import GatewayError, Reason
 from gateway.toolcalls import ToolCalls
 from gateway.web.ahead import Ahead

@@ -12,9 +12,9 @@ import msgspec
 from aiohttp import web
 
 from gateway.contract import ADMIN_PREFIX
-from gateway.core.fuse import FuseBox
-from gateway.core.lineage import AgentNode, Order, SessionNode, Tree
-from gateway.core.workflow_runs import RunNode
+from gateway.core.agents.lineage import AgentNode, Order, SessionNode, Tree
+from gateway.core.agents.workflow_runs import RunNode
+from gateway.core.fuses.fuse import FuseBox
 from gateway.errors import GatewayError, Reason
 from gateway.ports import Clock
 

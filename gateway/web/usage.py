@@ -4,10 +4,10 @@ import msgspec
 from aiohttp import web
 
 from gateway.contract import OAUTH_USAGE_PATH
-from gateway.core.accounts import accounts_of
-from gateway.core.spend_limits import user_series
-from gateway.core.spend_settings import PERIODS
-from gateway.core.spend_usage import usage_body
+from gateway.core.money.accounts import accounts_of
+from gateway.core.spend_api.limits import user_series
+from gateway.core.spend_api.settings import PERIODS
+from gateway.core.spend_api.usage import usage_body
 from gateway.ports import Clock, Ledger
 from gateway.web.middlewares import CONTEXT
 

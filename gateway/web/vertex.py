@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from gateway.contract import VERTEX_PREFIXES
-from gateway.core.shapes import Asked
+from gateway.core.wire.shapes import Asked
 from gateway.errors import GatewayError, Reason
 from gateway.web.inference import TAG_PATTERN, Inference, read_body
 from gateway.web.middlewares import CONTEXT

@@ -9,7 +9,6 @@ from runtime.core.program import Delivery, Drained, Program
 
 Moved = Literal["approved", "denied", "started"]
 """Why a run changed its state, besides pauses."""
-Resumption = Literal["resumed", "raised"]
 
 # Events.
 
@@ -18,6 +17,7 @@ class Approved(msgspec.Struct, frozen=True):
     """A person said yes."""
 
     by: str
+    message: str = ""
 
 
 class Denied(msgspec.Struct, frozen=True):
@@ -110,6 +110,7 @@ class ResumeAsked(msgspec.Struct, frozen=True):
 
     by: str
     max_cost_nanousd: int | None = None
+    message: str = ""
 
 
 class Unblocked(msgspec.Struct, frozen=True):
@@ -122,6 +123,7 @@ class StopAsked(msgspec.Struct, frozen=True):
     """A person ends the run."""
 
     by: str
+    message: str = ""
 
 
 class AgentStopAsked(msgspec.Struct, frozen=True):

@@ -144,8 +144,8 @@ class Machine:
     def _take(self, event: Event) -> None:  # noqa: C901  # the table of events
         run = self.run
         match event:
-            case on.Approved(by=by):
-                self._move("approve", "approved", by=by)
+            case on.Approved(by=by, message=message):
+                self._move("approve", "approved", by=by, message=message)
             case on.Denied(by=by, message=message):
                 self._move("deny", "denied", by=by, message=message)
                 self._close(None, by=by, message=message)
@@ -175,9 +175,9 @@ class Machine:
                 self._resume(event)
             case on.Unblocked(reason=reason):
                 self._unblock(reason)
-            case on.StopAsked(by=by):
-                self._move("stop", None, by=by)
-                self._close(None, by=by)
+            case on.StopAsked(by=by, message=message):
+                self._move("stop", None, by=by, message=message)
+                self._close(None, by=by, message=message)
             case on.AgentStopAsked(index=index, by=by, skip=skip):
                 stop_call(run, self._open_call(index, "stop"), "skipped" if skip else "stopped", by)
             case on.AgentRestartAsked(index=index, by=by):
@@ -383,7 +383,8 @@ class Machine:
             text = f"its cost ({dollars(run.spend.cost_nanousd)}) has reached its cap ({dollars(most)})"
             raise Illegal(run.state, f"resume while {text}: {RAISE}")
         run.max_cost_nanousd = most
-        self._unpause(state, "resumed", by=event.by, cap=cap)
+        line = StateLine(at_ms=run.now_ms, before=run.state, after=state, reason="resumed", by=event.by)
+        self._unpause(msgspec.structs.replace(line, max_cost_nanousd=cap, message=event.message))
 
     def _unblock(self, reason: PauseReason) -> None:
         run = self.run
@@ -391,15 +392,15 @@ class Machine:
             return
         del run.pauses[reason]
         if not run.pauses:
-            self._unpause(next_state(run.state, "resume"), "raised", by=None, cap=None)
+            after = next_state(run.state, "resume")
+            self._unpause(StateLine(at_ms=run.now_ms, before=run.state, after=after, reason="raised"))
         else:
             run.write(lifted_line(run.now_ms, reason))
 
-    def _unpause(self, state: RunState, reason: on.Resumption, *, by: str | None, cap: int | None) -> None:
+    def _unpause(self, line: StateLine) -> None:
         run = self.run
-        line = StateLine(at_ms=run.now_ms, before=run.state, after=state, reason=reason, by=by, max_cost_nanousd=cap)
         run.write(line)
-        run.state = state
+        run.state = line.after
         run.pauses.clear()
         if run.frozen:
             run.frozen = False

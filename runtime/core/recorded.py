@@ -1,6 +1,6 @@
 """A run as its journal tells it, for whoever resumes or rehearses it: its calls and what became of each.
 
-Folded from lines in the order in which they were written; how people see a run is `view.py`.
+Folded from lines in the order in which they were written; how people see a run is `views/view.py`.
 """
 
 import math

@@ -15,9 +15,9 @@ from runtime.agents.prompts import unknown_tool
 from runtime.agents.toolcalls import result_block
 from runtime.agents.transcript import OUTPUT_TOKENS_MAX, Transcript
 from runtime.attempts import Places
-from runtime.core.counts import Sum
 from runtime.core.model import NullReason, Usage
-from runtime.core.view import usage_row
+from runtime.core.views.counts import Sum
+from runtime.core.views.view import usage_row
 from runtime.launch import Kind, RunError
 from runtime.ports import AgentTask, Limited, ToolAnswer
 

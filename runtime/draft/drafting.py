@@ -17,8 +17,8 @@ from runtime.agents.asking import Dispatch
 from runtime.attempts import Places
 from runtime.check import prepare
 from runtime.core.calls import agent_id_of
-from runtime.core.card import Card
 from runtime.core.model import CallIndex, CallOptions, Owner, RunId, RunSpec
+from runtime.core.plans.card import Card
 from runtime.core.sizes import GUIDELINE_DEFAULT, advise
 from runtime.draft.author import Author
 from runtime.draft.guide import CUT_OFF, NO_AGENT, ended_badly, load_guide, opening, sent_back

@@ -22,7 +22,7 @@ import pytest
 
 from gateway.config.model import Policy
 from gateway.context import RequestContext
-from gateway.core.decision import Decision, Query
+from gateway.core.decisions.decision import Decision, Query
 from gateway.policy.live import open_engine
 from gateway.policy.memo import Memo
 from gateway.policy.opa import Limits

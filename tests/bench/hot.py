@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits, Series
+from gateway.core.money.windows import Calendar
 from gateway.stores import MemoryStore, SqliteStore
 from gateway.stores.postgres import open_postgres
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.decision import Query
+from gateway.core.decisions.decision import Query
 from gateway.policy.bundle import Bundle
 from gateway.policy.ruletests import complete_query
 

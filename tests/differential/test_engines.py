@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.config.model import Policy
-from gateway.core.decision import Decision
+from gateway.core.decisions.decision import Decision
 from gateway.policy.answer import read_answer
 from gateway.policy.bundle import Bundle
 from gateway.policy.embedded import EmbeddedEngine

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.decision import Query
+from gateway.core.decisions.decision import Query
 from gateway.policy.embedded import EmbeddedEngine
 from gateway.policy.memo import Memo
 from gateway.policy.settings import merge_settings

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.config.backends import BACKENDS
 from gateway.core.bridging import Bridgeable, Bridged, bridge
-from gateway.core.shapes import OLD_VERSION
-from gateway.core.spans import members
+from gateway.core.wire.shapes import OLD_VERSION
+from gateway.core.wire.spans import members
 from gateway.errors import Refused
 from tests.support.capabilities import NEW, OLD, TABLE, support
 from tests.support.clouds import bedrock, strict, vertex

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.denial import Denial, denied_input, needs_restoring, restore
+from gateway.core.gate.denial import Denial, denied_input, needs_restoring, restore
 from tests.support.streams import golden
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)

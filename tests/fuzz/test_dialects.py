@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 import gateway
-from gateway.core.body import Ask, peek
-from gateway.core.errorbody import FAULT_BYTES_MAX
-from gateway.core.prices import parse_prices
-from gateway.core.redaction import redact
-from gateway.core.shapes import SHAPES, Asked, Shape
-from gateway.core.spans import Malformed
-from gateway.core.translate import Outgoing, read_betas, read_version, translate
+from gateway.core.bridging.translate import Outgoing, read_betas, read_version, translate
+from gateway.core.money.prices import parse_prices
+from gateway.core.wire.body import Ask, peek
+from gateway.core.wire.errorbody import FAULT_BYTES_MAX
+from gateway.core.wire.redaction import redact
+from gateway.core.wire.shapes import SHAPES, Asked, Shape
+from gateway.core.wire.spans import Malformed
 
 CATALOGUE = parse_prices(yaml.safe_load((Path(gateway.__file__).parent / "prices.yaml").read_text())).catalogue
 READ: dict[str, Any] = {

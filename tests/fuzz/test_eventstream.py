@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.eventstream import EventStreamDecoder, build_framing, encode_chunk, encode_exception
-from gateway.core.gate import HELD_BYTES_MAX, StreamGate
-from gateway.core.messages import Tap
-from gateway.core.shapes import Shape
-from gateway.core.sse import EVENT_BYTES_MAX, Frame, Framing, SseDecoder
+from gateway.core.gate.gate import HELD_BYTES_MAX, StreamGate
+from gateway.core.wire.eventstream import EventStreamDecoder, build_framing, encode_chunk, encode_exception
+from gateway.core.wire.messages import Tap
+from gateway.core.wire.shapes import Shape
+from gateway.core.wire.sse import EVENT_BYTES_MAX, Frame, Framing, SseDecoder
 from gateway.errors import GatewayError
 from tests.support.clouds.eventstream import exception, message
 from tests.support.dialects import event_messages

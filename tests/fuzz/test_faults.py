@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gateway.core.faults import (
+from gateway.core.wire.faults import (
     MESSAGE_CHARS_MAX,
     embedded_fault,
     exception_of,
@@ -17,7 +17,7 @@ from gateway.core.faults import (
     redact,
     write_fault,
 )
-from gateway.core.shapes import SHAPES, Shape
+from gateway.core.wire.shapes import SHAPES, Shape
 
 GUID = "11111111-2222-3333-4444-555555555555"
 NAMES = [

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.contract import DENIED_TOOL
-from gateway.core.calls import DenialForm
-from gateway.core.denial import Denial
-from gateway.core.gate import HELD_BYTES_MAX, HeldCall, gate_message, rewrite_message
-from gateway.core.sse import PING
+from gateway.core.gate.calls import DenialForm
+from gateway.core.gate.denial import Denial
+from gateway.core.gate.gate import HELD_BYTES_MAX, HeldCall, gate_message, rewrite_message
+from gateway.core.wire.sse import PING
 from gateway.errors import GatewayError
 from tests.support.streams import (
     DENIAL,

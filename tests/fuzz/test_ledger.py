@@ -7,10 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.core.budgets import Exhausted, Hold, LimitView, Spend
-from gateway.core.ledger import CORRECTABLE_MS, LedgerBook
-from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Exhausted, Hold, LimitView, Spend
+from gateway.core.money.ledger import CORRECTABLE_MS, LedgerBook
+from gateway.core.money.limits import Amounts, LimitRow, Limits, Series
+from gateway.core.money.windows import Calendar
 from tests.support.ledger import Needed, PaperLedger
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.evidence import read_evidence
-from gateway.core.history import CALLS_MAX
-from gateway.core.loops import STREAK_METERS, Streaks
-from tests.gateway.core.histories import seen
+from gateway.core.fuses.evidence import read_evidence
+from gateway.core.fuses.history import CALLS_MAX
+from gateway.core.fuses.loops import STREAK_METERS, Streaks
+from tests.gateway.core.fuses.histories import seen
 
 scalars = (
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=8) | st.just("[Request interrupted by user]")

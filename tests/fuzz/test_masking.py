@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.masking import CUT, TEXT_CHARS_MAX, Masking
+from gateway.core.decisions.masking import CUT, TEXT_CHARS_MAX, Masking
 
 TOKENS = st.sampled_from(
     ["ghp_" + "a1B2" * 9, "sk-ant-api03-" + "Zz9" * 12, "AKIAIOSFODNN7EXAMPLE", "glpat-abcdefghij0123456789"]

@@ -6,7 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.core.evaluations import (
+from gateway.core.decisions.seencalls import call_digest, call_outline
+from gateway.core.inquiries.evaluations import (
     RESOURCES,
     asked_call,
     asked_infer,
@@ -14,9 +15,8 @@ from gateway.core.evaluations import (
     asked_spawn,
     read_evaluation,
 )
-from gateway.core.hooks import USED_EVENTS, HookMalformed, call_of, launch_of, read_hook
-from gateway.core.seencalls import call_digest, call_outline
-from gateway.core.spans import Malformed
+from gateway.core.inquiries.hooks import USED_EVENTS, HookMalformed, call_of, launch_of, read_hook
+from gateway.core.wire.spans import Malformed
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

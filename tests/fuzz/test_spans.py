@@ -5,9 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.body import latest_messages, peek
-from gateway.core.loops import streaks
-from gateway.core.spans import Malformed, elements, members, splice
+from gateway.core.fuses.loops import streaks
+from gateway.core.wire.body import latest_messages, peek
+from gateway.core.wire.spans import Malformed, elements, members, splice
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)

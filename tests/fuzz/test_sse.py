@@ -4,7 +4,7 @@ from anthropic._streaming import SSEDecoder
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.core.sse import Frame, SseDecoder
+from gateway.core.wire.sse import Frame, SseDecoder
 from gateway.errors import GatewayError
 from tests.support.streams import chop, golden, text_delta
 

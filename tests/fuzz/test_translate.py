@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.core.shapes import NEW_VERSION, OLD_VERSION, SHAPES, Shape
-from gateway.core.spans import Malformed, members
-from gateway.core.translate import Outgoing, read_betas, read_version, translate, translate_count, unwrap_count
+from gateway.core.bridging.translate import Outgoing, read_betas, read_version, translate, translate_count, unwrap_count
+from gateway.core.wire.shapes import NEW_VERSION, OLD_VERSION, SHAPES, Shape
+from gateway.core.wire.spans import Malformed, members
 from gateway.errors import GatewayError
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

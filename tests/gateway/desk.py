@@ -9,10 +9,10 @@ import pytest
 
 from gateway.config.model import BreakerConfig, UpstreamConfig
 from gateway.context import RequestContext
-from gateway.core.body import peek
 from gateway.core.bridging.support import Support
-from gateway.core.routing import Route
-from gateway.core.shapes import Asked, Shape
+from gateway.core.routes.routing import Route
+from gateway.core.wire.body import peek
+from gateway.core.wire.shapes import Asked, Shape
 from gateway.errors import GatewayError, Reason
 from gateway.forwarding import Carry, Forwarding, Target
 from gateway.ports import UpstreamAnswer, UpstreamRequest

@@ -6,15 +6,15 @@ from typing import Any
 
 import msgspec
 
+from gateway.boards.fuseboard import FuseBoard
 from gateway.context import RequestContext
-from gateway.core.budgets import Expired
-from gateway.core.decision import Decision, Query
-from gateway.core.fuse import FuseBox, FuseLimits, FuseRecord, Scope
-from gateway.core.limits import LimitRow, Series
-from gateway.core.lineage import AgentNode, Person, RunNode, SessionNode, Tree
-from gateway.core.loops import STREAK_METERS, Streaks
-from gateway.core.workflow_runs import Owner
-from gateway.fuseboard import FuseBoard
+from gateway.core.agents.lineage import AgentNode, Person, RunNode, SessionNode, Tree
+from gateway.core.agents.workflow_runs import Owner
+from gateway.core.decisions.decision import Decision, Query
+from gateway.core.fuses.fuse import FuseBox, FuseLimits, FuseRecord, Scope
+from gateway.core.fuses.loops import STREAK_METERS, Streaks
+from gateway.core.money.budgets import Expired
+from gateway.core.money.limits import LimitRow, Series
 from gateway.ports import AuditSink, RecordChange, RecordKind, SharedRecord, Telemetry
 from tests.support.clock import FakeClock
 

@@ -8,14 +8,14 @@ import yaml
 import gateway
 from gateway.accounting import Accounting
 from gateway.context import Attempt, RequestContext
-from gateway.core.body import peek
-from gateway.core.decision import Decision, Limit
-from gateway.core.estimate import Learned
-from gateway.core.limits import LimitRow, Limits
-from gateway.core.messages import Tap, parse_message
-from gateway.core.places import Place
-from gateway.core.prices import parse_prices
-from gateway.core.prompts import Prompts
+from gateway.core.decisions.decision import Decision, Limit
+from gateway.core.estimates.estimate import Learned
+from gateway.core.estimates.prompts import Prompts
+from gateway.core.money.limits import LimitRow, Limits
+from gateway.core.money.prices import parse_prices
+from gateway.core.routes.places import Place
+from gateway.core.wire.body import peek
+from gateway.core.wire.messages import Tap, parse_message
 from gateway.errors import Reason, Refused
 from gateway.stores.memory import MemoryStore
 from tests.gateway.test_toolcalls import Bench, FakeRecords

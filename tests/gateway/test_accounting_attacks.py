@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from gateway.context import RequestContext
-from gateway.core.body import peek
-from gateway.core.budgets import Hold, LimitView
-from gateway.core.ledger import AMOUNT_MAX
-from gateway.core.limits import LimitRow, Limits
-from gateway.core.messages import Tap, parse_message
-from gateway.core.stored_limits import Author, StoredLimit
+from gateway.core.money.budgets import Hold, LimitView
+from gateway.core.money.ledger import AMOUNT_MAX
+from gateway.core.money.limits import LimitRow, Limits
+from gateway.core.money.stored_limits import Author, StoredLimit
+from gateway.core.wire.body import peek
+from gateway.core.wire.messages import Tap, parse_message
 from gateway.errors import Refused
 from gateway.stores.memory import MemoryStore
 from tests.gateway.test_accounting import NOVEMBER_MS, answered, asking, books

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from gateway.context import RequestContext
-from gateway.core.body import peek
-from gateway.core.content import measure_content
-from gateway.core.limits import LimitRow
-from gateway.core.lineage import AgentNode
-from gateway.core.messages import Tap, parse_message
-from gateway.core.shapes import Change
-from gateway.core.worst import bounded, shape_of, strict_nanousd
+from gateway.core.agents.lineage import AgentNode
+from gateway.core.estimates.content import measure_content
+from gateway.core.estimates.worst import bounded, shape_of, strict_nanousd
+from gateway.core.money.limits import LimitRow
+from gateway.core.wire.body import peek
+from gateway.core.wire.messages import Tap, parse_message
+from gateway.core.wire.shapes import Change
 from gateway.errors import Refused
 from tests.gateway.test_accounting import GLOBAL, MAIN, answered, asking, books
 from tests.support.upstream import message, text_block

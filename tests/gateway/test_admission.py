@@ -7,10 +7,10 @@ import pytest
 
 from gateway.admission import Admission
 from gateway.context import RequestContext
-from gateway.core.decision import Decision, Infer, Obligation, Principal, Query, Spawn, denied
-from gateway.core.fuse import FuseLimits
-from gateway.core.lineage import PendingSpawn, Tree
-from gateway.core.shapes import NEW_VERSION, OLD_VERSION, SHAPES, Asked, Shape
+from gateway.core.agents.lineage import PendingSpawn, Tree
+from gateway.core.decisions.decision import Decision, Infer, Obligation, Principal, Query, Spawn, denied
+from gateway.core.fuses.fuse import FuseLimits
+from gateway.core.wire.shapes import NEW_VERSION, OLD_VERSION, SHAPES, Asked, Shape
 from gateway.errors import Reason, Refused
 from gateway.lineages import Lineages
 from tests.gateway.test_accounting import PRICES

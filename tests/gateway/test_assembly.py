@@ -7,7 +7,7 @@ from pathlib import Path
 from gateway.app import profile_script
 from gateway.assembly import RequestPath, build_entry_check, build_path
 from gateway.config import parse_config
-from gateway.core.controls import Order
+from gateway.core.oversight.controls import Order
 from gateway.ground import open_ground
 from tests.gateway.test_toolcalls import Bench
 from tests.support.clock import FakeClock

@@ -2,20 +2,20 @@
 
 import pytest
 
+from gateway.boards.controlboard import ControlBoard
+from gateway.boards.fuseboard import FuseBoard
 from gateway.claimants import claim, control_on, fuses_on, look_up, meet
 from gateway.context import RequestContext
 from gateway.contract import MAIN_AGENT
-from gateway.controlboard import ControlBoard
-from gateway.core.controls import Action, Order
-from gateway.core.decision import Principal
-from gateway.core.fuse import FuseBox, FuseLimits
-from gateway.core.lineage import Tree
+from gateway.core.agents.lineage import Tree
+from gateway.core.decisions.decision import Principal
+from gateway.core.fuses.fuse import FuseBox, FuseLimits
+from gateway.core.oversight.controls import Action, Order
 from gateway.errors import Reason, Refused
-from gateway.fuseboard import FuseBoard
 from gateway.lineages import Lineages
+from tests.gateway.boards.test_controlboard import FakeRecords
 from tests.gateway.fusebench import Heard, Shelf
 from tests.gateway.lineages.cases import FakeLineageStore
-from tests.gateway.test_controlboard import FakeRecords
 from tests.support.clock import FakeClock
 
 LYING = {"x-claude-code-session-id": "of the header", "x-ringfence-run-id": "of the header"}

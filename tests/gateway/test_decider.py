@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from gateway.core.decision import Decision, Obligation, Query, Spawn
+from gateway.core.decisions.decision import Decision, Obligation, Query, Spawn
 from gateway.decider import utc_time
 from tests.gateway.test_toolcalls import Bench, FakeEngine, held
 

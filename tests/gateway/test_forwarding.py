@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from gateway.context import RequestContext
-from gateway.core.body import peek
-from gateway.core.decision import Principal
-from gateway.core.routing import Route
+from gateway.core.decisions.decision import Principal
+from gateway.core.routes.routing import Route
+from gateway.core.wire.body import peek
 from gateway.errors import GatewayError, Reason, Refused
 from gateway.forwarding import ERROR_BYTES_MAX, Attempting
 from gateway.ports import UpstreamAnswer

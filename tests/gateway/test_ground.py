@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from gateway.config import parse_config
-from gateway.core.limits import Limits
-from gateway.core.lineage import SessionNode, Tree
+from gateway.core.agents.lineage import SessionNode, Tree
+from gateway.core.money.limits import Limits
 from gateway.ground import AGENTS_REMEMBERED_MS, load_prices
 from gateway.stores.sqlite import SqliteStore
 from tests.support.clock import FakeClock

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.core.budgets import Expired
-from gateway.core.limits import Amounts
+from gateway.core.money.budgets import Expired
+from gateway.core.money.limits import Amounts
 from gateway.housekeeping import Chore, House, keep_doing, record_expired
 from gateway.ports import SharedRecord
 from tests.support.clock import FakeClock

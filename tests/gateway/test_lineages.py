@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.lineage import Tree
+from gateway.core.agents.lineage import Tree
 from gateway.errors import Reason, Refused
 from gateway.lineages import Lineages
 from tests.gateway.lineages.cases import FakeLineageStore, House

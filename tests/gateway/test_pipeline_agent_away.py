@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.approvalboard import SILENT_SECONDS
+from gateway.boards.approvalboard import SILENT_SECONDS
 from tests.gateway.controlled import ask, events, stop, stopped
 from tests.gateway.replicated import (
     COUNTED_SECONDS,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gateway.core.sse import EVENT_BYTES_MAX
+from gateway.core.wire.sse import EVENT_BYTES_MAX
 from tests.gateway.failing import DIALECTS, Bench, asked, failing_clouds, last_words, named, spoken
 from tests.support.clouds import faults
 from tests.support.clouds.eventstream import (

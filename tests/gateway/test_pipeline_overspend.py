@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.core.clamping import CLAMP_TOKENS_MIN
-from gateway.core.limits import Amounts
+from gateway.core.estimates.clamping import CLAMP_TOKENS_MIN
+from gateway.core.money.limits import Amounts
 from tests.support.gateway import CREDENTIAL, Serving, config_document, serving
 from tests.support.overshoot import overshoot_max
 from tests.support.process import Served, run_cli, served

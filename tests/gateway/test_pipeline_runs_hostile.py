@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.mount.policy import owner_of
 from runtime.check import prepare
 from runtime.core.limits import Limits

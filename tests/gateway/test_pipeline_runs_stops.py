@@ -140,6 +140,22 @@ async def test_w61_call_that_nobody_awaited_ends_its_model_request(tmp_path: Pat
 
 
 @pytest.mark.parametrize("where", ["headers", "text"])
+async def test_w54_agent_that_an_operator_stops_is_null_for_that_reason_wherever_its_answer_is(
+    tmp_path: Path, where: str
+) -> None:
+    async with running(tmp_path, Standing(where), budgets=AMPLE) as gateway:
+        run = await gateway.start("return [await agent('stand'), agent.lastError('stand')]", model=MODEL)
+        await standing_still(gateway, run, where)
+        session, (agent, *_) = (await gateway.show(run))["session"], await gateway.agents(run)
+        order = {"action": "stop", "target": f"agent:{session}/{agent['agent_id']}", "reason": "runaway"}
+        await gateway.serving.operator("controls", order)
+        await gateway.ended(run)
+        assert await gateway.result(run) == [None, "stopped"]
+        agent = await gateway.call("GET", f"runs/{run}/agents/0")
+        assert agent["reason"] == "stopped" and "by olga (runaway)" in agent["detail"]
+
+
+@pytest.mark.parametrize("where", ["headers", "text"])
 async def test_w127_gateway_that_ends_waits_for_no_answer_of_its_runs(tmp_path: Path, where: str) -> None:
     async with running(tmp_path, Standing(where), budgets=AMPLE) as gateway:
         run = await gateway.start("return await agent('stand')", model=MODEL)

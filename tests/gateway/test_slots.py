@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.core.fairqueue import WAITING_PER_USER_MAX
+from gateway.core.routes.fairqueue import WAITING_PER_USER_MAX
 from gateway.slots import Slots
 
 LONG_SECONDS = 30.0

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from gateway.config.model import BreakerConfig, Secret, UpstreamConfig
-from gateway.core.cooling import COOLING_MS_MAX
-from gateway.core.routing import Route
+from gateway.core.routes.cooling import COOLING_MS_MAX
+from gateway.core.routes.routing import Route
 from gateway.switchboard import HALF_OPEN_RETRY_SECONDS, Switchboard, UpstreamView
 from tests.support.clock import FakeClock
 

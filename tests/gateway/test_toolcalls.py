@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from gateway.approvalboard import ApprovalBoard, Heard
 from gateway.boards import Boards
+from gateway.boards.approvalboard import ApprovalBoard, Heard
+from gateway.boards.controlboard import ControlBoard
+from gateway.boards.fuseboard import FuseBoard
 from gateway.config.model import Approvals
 from gateway.context import RequestContext
-from gateway.controlboard import ControlBoard
-from gateway.core.budgets import Expired
-from gateway.core.decision import (
+from gateway.core.agents.lineage import Opening, SessionNode, Tree
+from gateway.core.decisions.decision import (
     Action,
     Decision,
     Lineage,
@@ -27,13 +28,12 @@ from gateway.core.decision import (
     ToolFacts,
     denied,
 )
-from gateway.core.fuse import FuseBox, FuseLimits, FuseRecord
-from gateway.core.gate import HeldCall
-from gateway.core.limits import LimitRow, Limits, Series
-from gateway.core.lineage import Opening, SessionNode, Tree
-from gateway.core.loops import Streaks
+from gateway.core.fuses.fuse import FuseBox, FuseLimits, FuseRecord
+from gateway.core.fuses.loops import Streaks
+from gateway.core.gate.gate import HeldCall
+from gateway.core.money.budgets import Expired
+from gateway.core.money.limits import LimitRow, Limits, Series
 from gateway.decider import Decider
-from gateway.fuseboard import FuseBoard
 from gateway.stores.memory import MemoryStore
 from gateway.tasks import Tasks
 from gateway.toolcalls import ToolCalls

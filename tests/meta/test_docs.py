@@ -11,7 +11,7 @@ from typing import Any
 from gateway import contract
 from gateway.__main__ import build_parser
 from gateway.config import Config
-from gateway.core import fuse
+from gateway.core.fuses import fuse
 from gateway.errors import Reason
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.webhook import SIGNATURE_HEADER

@@ -11,8 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from gateway.core.approvals import demand_of
-from gateway.core.decision import (
+from gateway.core.decisions.decision import (
     CallSite,
     Client,
     Command,
@@ -32,6 +31,7 @@ from gateway.core.decision import (
     Unbounded,
     Width,
 )
+from gateway.core.oversight.approvals import demand_of
 from gateway.policy.ruletests import BASE_ACTIONS, complete_query, run_rule_tests
 from tests.support.policies import POLICIES, build_engine, packaged_bundle
 

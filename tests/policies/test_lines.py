@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.decision import Decision
+from gateway.core.decisions.decision import Decision
 from tests.policies.lines import BENIGN, EVASIVE, UNCLEAR
 from tests.support.policies import decide_call
 

@@ -12,7 +12,7 @@ from runtime.core.calls import Call
 from runtime.core.governor import Governor
 from runtime.core.journal import IssuedLine
 from runtime.core.model import AgentId, CallIndex, CallOptions, Finished, Scope
-from runtime.core.view import View
+from runtime.core.views.view import View
 from runtime.launch import Settings, build_spec
 from runtime.ports import AgentTask, Limited, Verdict, Watch
 from tests.runtime.driving import USAGE, Doorkeeper, Ear, launch

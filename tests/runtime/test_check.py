@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.decision import ScriptProfile
+from gateway.core.decisions.decision import ScriptProfile
 from runtime.check import Profile, check
 
 WORKFLOWS = Path(__file__).parent.parent / "golden" / "workflows"

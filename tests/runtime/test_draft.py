@@ -12,9 +12,9 @@ from runtime.agents.asking import Dispatch
 from runtime.agents.client import GatewayClient
 from runtime.agents.endings import AttemptOver
 from runtime.attempts import Places
-from runtime.core.card import Card
 from runtime.core.governor import Governor
 from runtime.core.model import NullReason, Owner, RunId, RunSpec
+from runtime.core.plans.card import Card
 from runtime.draft.author import DraftWatch, refusal
 from runtime.draft.drafting import DraftAsked, Drafter, Means, spec_of, unusable
 from runtime.launch import Kind, Launch, RunError, Settings

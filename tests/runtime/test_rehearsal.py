@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from runtime.check import prepare
-from runtime.core.forecast import Rehearsal
 from runtime.core.limits import Limits
 from runtime.core.model import Owner, json_of
+from runtime.core.plans.forecast import Rehearsal
 from runtime.core.program import Delivery, Drained, Program
 from runtime.core.recorded import Recorded
 from runtime.core.replay import NothingToResume, Replay

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts, LimitRow
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts, LimitRow
 
 Move = Literal["reserve", "leave while reserving", "extend", "settle", "settle twice", "release", "hang", "report late"]
 

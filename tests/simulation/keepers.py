@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
-from gateway.core.budgets import Expired
-from gateway.core.limits import Limits
+from gateway.core.money.budgets import Expired
+from gateway.core.money.limits import Limits
 from gateway.ports import Ledger
 from gateway.stores.memory import MemoryStore
 from gateway.stores.sqlite import SqliteStore

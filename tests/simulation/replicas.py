@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from itertools import cycle
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Expired, Hold, LimitView
-from gateway.core.limits import Amounts, Limits, Series
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Expired, Hold, LimitView
+from gateway.core.money.limits import Amounts, Limits, Series
+from gateway.core.money.windows import Calendar
 from gateway.stores.postgres import PostgresStore, open_postgres
 from tests.simulation.keepers import Store
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from random import Random
 
-from gateway.core.budgets import Exhausted, Hold
-from gateway.core.limits import Limits, Series
+from gateway.core.money.budgets import Exhausted, Hold
+from gateway.core.money.limits import Limits, Series
 from tests.simulation.agents import CENT, LIMITS, Agent, share
 from tests.simulation.keepers import Keeper, Store
 from tests.simulation.tally import DAY_MS, Ended, Tally

@@ -4,8 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts, LimitRow
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts, LimitRow
 
 DAY_MS = 86_400_000
 

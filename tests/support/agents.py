@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.lineage import AgentRecord
+from gateway.core.agents.lineage import AgentRecord
 
 NOW = 1_795_356_000_000
 

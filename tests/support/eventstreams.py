@@ -11,7 +11,7 @@ from typing import Any
 from anthropic.lib.bedrock._stream_decoder import AWSEventStreamDecoder
 from anthropic.lib.streaming._messages import accumulate_event
 
-from gateway.core.sse import SseDecoder
+from gateway.core.wire.sse import SseDecoder
 from tests.support.clouds.eventstream import CHUNK, encode_frame
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from gateway.core.shapes import NEW_VERSION, OLD_VERSION
+from gateway.core.wire.shapes import NEW_VERSION, OLD_VERSION
 
 Json = dict[str, Any]
 Seen = Callable[[Json, Sequence[str], str], bool]

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from gateway.core.budgets import Hold
-from gateway.core.limits import METERS, Amounts, LimitRow, Series
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import METERS, Amounts, LimitRow, Series
 
 WIDTHS = ["org", "team group tag", "user", "credential", "session run", "agent"]
 QUARTER_MS = 900_000

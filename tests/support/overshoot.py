@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from gateway.core.limits import Amounts
+from gateway.core.money.limits import Amounts
 
 
 def overshoot_max(holds: Iterable[tuple[Amounts, Amounts]]) -> Amounts:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.decision import Decision, Query
+from gateway.core.decisions.decision import Decision, Query
 from gateway.policy.bundle import Bundle, load_bundle
 from gateway.policy.embedded import EmbeddedEngine
 from gateway.policy.ruletests import complete_query

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from gateway.context import RequestContext
 from gateway.contract import BODY_BYTES_MAX
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.web.middlewares import build_middlewares
 from gateway.web.run_desk import (
     AgentOrder,

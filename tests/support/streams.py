@@ -8,10 +8,10 @@ from typing import Any
 from anthropic._streaming import SSEDecoder
 from anthropic.lib.streaming._messages import accumulate_event
 
-from gateway.core.denial import Denial
-from gateway.core.gate import DenialForm, HeldCall, StreamGate
-from gateway.core.messages import Tap
-from gateway.core.sse import SseDecoder
+from gateway.core.gate.denial import Denial
+from gateway.core.gate.gate import DenialForm, HeldCall, StreamGate
+from gateway.core.wire.messages import Tap
+from gateway.core.wire.sse import SseDecoder
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "streams"
 DENIAL = Denial(reason="exec/shell: shell is not allowed; use Read and Grep", decision="dec_1")

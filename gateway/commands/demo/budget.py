@@ -14,8 +14,8 @@ from gateway.commands.demo.scenes import Scene, finish, held_first
 from gateway.commands.demo.sdk import MODEL, SdkAgent, open_client, refusal_of
 from gateway.commands.demo.stage import RESEARCH_CAP_USD, RESEARCH_TEAM, RESEARCHER, Stage
 from gateway.contract import SESSION_HEADERS
-from gateway.core.pricing import format_usd
-from gateway.core.standing import Standing
+from gateway.core.money.pricing import format_usd
+from gateway.core.money.standing import Standing
 from gateway.errors import Reason
 
 PROMPT = "Write the long report"

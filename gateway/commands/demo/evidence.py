@@ -10,7 +10,7 @@ import msgspec
 from gateway.commands.client import GatewayClient
 from gateway.commands.live import Limits
 from gateway.contract import MAIN_AGENT
-from gateway.core.standing import Standing
+from gateway.core.money.standing import Standing
 from gateway.errors import Reason
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from gateway.commands.demo.narration import Narrator
 from gateway.commands.demo.scenes import Scene, within_cap
 from gateway.commands.output import plain
-from gateway.core.pricing import format_usd
+from gateway.core.money.pricing import format_usd
 
 _SHOWN_NANOUSD = 100_000
 

@@ -13,7 +13,7 @@ from gateway.commands.demo.player import Ending, Part, Player
 from gateway.commands.demo.stage import AGENTS_MAX, OPERATOR, Stage
 from gateway.commands.live import FuseRow, Fuses, SessionRow, build_tree
 from gateway.contract import DENIED_TOOL, MAIN_AGENT
-from gateway.core.pricing import format_usd
+from gateway.core.money.pricing import format_usd
 from gateway.errors import Reason
 
 EDIT_PROMPT = "Fix the greeting in greeting.txt"

@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from gateway.core.decision import Decision, Obligation, RuleReason
-from gateway.core.recorded import DecisionRecord
+from gateway.core.decisions.decision import Decision, Obligation, RuleReason
+from gateway.core.decisions.recorded import DecisionRecord
 
 Verdict = Literal["would be denied", "would be allowed", "would differ"]
 VERDICTS: tuple[Verdict, ...] = ("would be denied", "would be allowed", "would differ")

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.commands.audit_files import audit_lines
-from gateway.core.recorded import DecisionRecord
+from gateway.core.decisions.recorded import DecisionRecord
 
 EVENT = "decision"
 PLACES_NAMED = 5

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
-from gateway.core.decision import Decision, Query
+from gateway.core.decisions.decision import Decision, Query
 from gateway.policy.answer import failed, read_answer, refused_unasked
 from gateway.policy.evaluator import ENTRY_POINT, build_evaluator, first_line
 from gateway.policy.memo import key_builder

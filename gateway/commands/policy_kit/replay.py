@@ -22,7 +22,7 @@ from gateway.commands.policy_kit.decisions import Decisions
 from gateway.commands.policy_kit.probe import Probe
 from gateway.commands.policy_kit.sets import load_set
 from gateway.config import Config
-from gateway.core.recorded import DecisionRecord, Unreplayable, query_of
+from gateway.core.decisions.recorded import DecisionRecord, Unreplayable, query_of
 from gateway.decider import utc_time
 
 EXIT_CHANGED = 3

@@ -12,8 +12,8 @@ from gateway.core.bridging.losses import Losses
 from gateway.core.bridging.support import Lacks, Support
 from gateway.core.bridging.trimming import Trimmer
 from gateway.core.bridging.turns import fit_messages
-from gateway.core.shapes import OLD_VERSION, Change
-from gateway.core.spans import Edit, Span, members, splice
+from gateway.core.wire.shapes import OLD_VERSION, Change
+from gateway.core.wire.spans import Edit, Span, members, splice
 
 
 class Bridgeable(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any, cast, get_args
 
 from gateway.core.bridging.features import VERSION_FEATURE, Cell, Feature, Place, Without, parse_place
 from gateway.core.bridging.support import Support
-from gateway.core.shapes import Shape
+from gateway.core.wire.shapes import Shape
 
 __all__ = ["VERSION_FEATURE", "Capabilities", "CapabilitiesInvalid", "Cell", "Feature", "Support", "parse_capabilities"]
 

@@ -22,7 +22,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Literal
 
-from gateway.core.shapes import Action
+from gateway.core.wire.shapes import Action
 
 VERSION_FEATURE = "version_2026_10_21"
 UNLISTED_BETA = "unlisted_beta"

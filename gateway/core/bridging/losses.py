@@ -1,7 +1,7 @@
 """What a request loses on its way to one upstream, noted as it is found; what it cannot do without refuses it."""
 
 from gateway.core.bridging.features import ACTIONS, Feature
-from gateway.core.shapes import Action, Change
+from gateway.core.wire.shapes import Action, Change
 from gateway.errors import Reason, Refused
 
 

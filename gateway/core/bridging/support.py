@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gateway.core.bridging.features import UNLISTED_BETA, Cell, Feature, Kind, Place, cell_holds, undated
-from gateway.core.shapes import Change
+from gateway.core.wire.shapes import Change
 
 MODELS_MAX = 256
 """Models whose lacks are remembered; clients choose the names."""

@@ -7,8 +7,8 @@ Looks only where the API has a feature, never into a tool's input or schema, nor
 from gateway.core.bridging.features import Feature
 from gateway.core.bridging.losses import Losses
 from gateway.core.bridging.support import Lacks
-from gateway.core.parts import cut_elements, cut_members, elements_at, found_between, members_at, string_at
-from gateway.core.spans import Edit, Span, splice
+from gateway.core.wire.parts import cut_elements, cut_members, elements_at, found_between, members_at, string_at
+from gateway.core.wire.spans import Edit, Span, splice
 
 CONTENT_DEPTH_MAX = 4
 """Content inside content that is looked at: an image in a document in a tool result is the deepest that the API has."""

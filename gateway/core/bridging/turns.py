@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from gateway.core.bridging.features import Feature
 from gateway.core.bridging.trimming import Trimmer
-from gateway.core.parts import cut_elements, cut_members, elements_at, members_at, string_at
-from gateway.core.spans import Edit, Span, splice
+from gateway.core.wire.parts import cut_elements, cut_members, elements_at, members_at, string_at
+from gateway.core.wire.spans import Edit, Span, splice
 
 NOTE_OPENS = b"<operator-note>\\n"
 NOTE_ENDS = b"\\n</operator-note>"

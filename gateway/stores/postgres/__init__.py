@@ -4,8 +4,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from gateway.config import Store as StoreConfig
-from gateway.core.limits import Limits
-from gateway.core.windows import Calendar
+from gateway.core.money.limits import Limits
+from gateway.core.money.windows import Calendar
 from gateway.errors import GatewayError, Reason
 from gateway.ports import NOBODY_TOLD, Told
 from gateway.stores.postgres.credentials import PostgresCredentials as PostgresCredentials

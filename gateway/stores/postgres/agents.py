@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from gateway.contract import MAIN_AGENT
-from gateway.core.lineage import AgentRecord, Claimed
+from gateway.core.agents.lineage import AgentRecord, Claimed
 from gateway.errors import Reason, Refused
 from gateway.stores.agents import NOTHING, Counts, Seeds, counts_of, less, together, total
 from gateway.stores.postgres.lines import (

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from gateway.core.budgets import Exhausted, Hold, LimitView
-from gateway.core.limits import NOTHING, Amounts, LimitRow, Series
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Exhausted, Hold, LimitView
+from gateway.core.money.limits import NOTHING, Amounts, LimitRow, Series
+from gateway.core.money.windows import Calendar
 from gateway.stores.postgres.series import Known, Mirror, Missing, Plan, array_text, spans
 
 BIGINT_MAX = 2**63 - 1

@@ -9,8 +9,8 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from gateway.core.limits import PASSING_KINDS
-from gateway.core.windows import DAY_MS, HOUR_MS
+from gateway.core.money.limits import PASSING_KINDS
+from gateway.core.money.windows import DAY_MS, HOUR_MS
 from gateway.stores.postgres.lines import Connection, Failed, Line, PostgresError, explain
 
 _log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.core.budgets import Hold
-from gateway.core.limits import NOTHING, Amounts
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import NOTHING, Amounts
 from gateway.stores.postgres.batch import End, EndKind
 
 SUFFIX = ".journal"

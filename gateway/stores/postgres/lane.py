@@ -11,8 +11,8 @@ import contextlib
 import logging
 from typing import Any
 
-from gateway.core.limits import Limits
-from gateway.core.windows import Calendar
+from gateway.core.money.limits import Limits
+from gateway.core.money.windows import Calendar
 from gateway.ports import NOBODY_TOLD
 from gateway.stores.postgres import batch as batches
 from gateway.stores.postgres import limits as limit_rows

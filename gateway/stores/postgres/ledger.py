@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Expired, Hold, LimitView, Spend
-from gateway.core.ledger import AMOUNT_MAX
-from gateway.core.limits import Amounts, Applied, Series
-from gateway.core.windows import QUARTER_MS, Calendar
+from gateway.core.money.budgets import Expired, Hold, LimitView, Spend
+from gateway.core.money.ledger import AMOUNT_MAX
+from gateway.core.money.limits import Amounts, Applied, Series
+from gateway.core.money.windows import QUARTER_MS, Calendar
 from gateway.stores.postgres import reads
 from gateway.stores.postgres.batch import End, Ended, Op, Outcome
 from gateway.stores.postgres.journal import Left, end_of, hold_entry

@@ -7,8 +7,8 @@ new one is rolled out, the one that was started last tells the limits for all.
 
 import msgspec
 
-from gateway.core.limits import LimitRow, Limits
-from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit, together
+from gateway.core.money.limits import LimitRow, Limits
+from gateway.core.money.stored_limits import AuditedChange, Author, LimitChange, StoredLimit, together
 from gateway.stores.postgres.lines import Connection
 
 _rows = msgspec.json.Decoder(tuple[LimitRow, ...])

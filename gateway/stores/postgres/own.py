@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from gateway.core.budgets import Hold
-from gateway.core.windows import DAY_MS, MINUTE_MS
+from gateway.core.money.budgets import Hold
+from gateway.core.money.windows import DAY_MS, MINUTE_MS
 
 REMEMBERED_MS = DAY_MS
 """How long a hold that expired is remembered, so that its settlement can still correct it."""

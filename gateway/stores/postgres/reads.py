@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from gateway.core.budgets import Hold, LimitView
-from gateway.core.limits import Amounts, Applied, Limits, Series
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Hold, LimitView
+from gateway.core.money.limits import Amounts, Applied, Limits, Series
+from gateway.core.money.windows import Calendar
 from gateway.stores.postgres.lines import Connection, Row
 from gateway.stores.postgres.series import columns_of
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from gateway.core.budgets import Exhausted, LimitView, reset_last
-from gateway.core.limits import METERS, Amounts, Applied, LimitRow, Limits, Series
-from gateway.core.windows import CALENDAR_WINDOWS, Calendar, rolling_ms, slot_ms
+from gateway.core.money.budgets import Exhausted, LimitView, reset_last
+from gateway.core.money.limits import METERS, Amounts, Applied, LimitRow, Limits, Series
+from gateway.core.money.windows import CALENDAR_WINDOWS, Calendar, rolling_ms, slot_ms
 
 ACCOUNTS_MAX = 20_000
 """Accounts that are remembered; beyond, all are forgotten and read again as they are met."""

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Expired
-from gateway.core.lineage import AgentRecord, Claimed
-from gateway.core.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
-from gateway.core.windows import Calendar
+from gateway.core.agents.lineage import AgentRecord, Claimed
+from gateway.core.money.budgets import Expired
+from gateway.core.money.stored_limits import AuditedChange, Author, LimitChange, StoredLimit
+from gateway.core.money.windows import Calendar
 from gateway.ports import RecordChange, RecordKind, SharedRecord
 from gateway.stores.credentials import CredentialRow
 from gateway.stores.postgres import credentials, limits

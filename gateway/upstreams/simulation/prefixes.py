@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.core.usage import Tokens
+from gateway.core.wire.usage import Tokens
 from gateway.upstreams.simulation.conversation import content_blocks
 from gateway.upstreams.simulation.values import Json, as_object
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
-from gateway.core.usage import Tokens
+from gateway.core.wire.usage import Tokens
 from gateway.upstreams.simulation.conversation import STRUCTURED_OUTPUT, Conversation
 from gateway.upstreams.simulation.sample import sample
 from gateway.upstreams.simulation.scenario import (

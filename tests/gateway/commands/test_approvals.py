@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from gateway.commands.approvals import Said, decide_approval, list_approvals, show_approval
-from gateway.core.approvals import Item, outline
-from gateway.core.decision import ScriptProfile
-from gateway.core.exhibit import exhibit
+from gateway.core.decisions.decision import ScriptProfile
+from gateway.core.decisions.exhibit import exhibit
+from gateway.core.oversight.approvals import Item, outline
 from tests.gateway.commands.test_live import canned
-from tests.gateway.core.approvalcases import SCRIPT, approved, call, item, run
+from tests.gateway.core.oversight.approvalcases import SCRIPT, approved, call, item, run
 
 
 @pytest.fixture(autouse=True)

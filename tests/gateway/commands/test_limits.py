@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from gateway.commands.limits import limit_table
-from gateway.core.standing import Standing
+from gateway.core.money.standing import Standing
 
 LIMIT: dict[str, Any] = {
     "account": "team:platform",

@@ -20,7 +20,7 @@ from gateway.commands.live import (
     show_limits,
     show_sessions,
 )
-from gateway.core.evidence import Evidence
+from gateway.core.fuses.evidence import Evidence
 from tests.gateway.commands.test_limits import LIMIT
 
 FUSE = {

@@ -8,7 +8,7 @@ import pytest
 from gateway.__main__ import main
 from gateway.commands.environment import MODES
 from gateway.commands.managed_settings import managed_settings
-from gateway.core.hooks import USED_EVENTS
+from gateway.core.inquiries.hooks import USED_EVENTS
 
 URL = "http://gateway:8080"
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.commands.output import EXIT_USAGE, CommandFailed
 from gateway.commands.report import Format, Wanted, parse_wanted, report_spend
 from gateway.config import Config, parse_config
-from tests.gateway.core.test_showback import NEW_YEAR_MS, line
+from tests.gateway.core.money.test_showback import NEW_YEAR_MS, line
 
 DAY_MS = 86_400_000
 BOB = {"org": "acme", "team": "research", "user": "bob", "credential": "b"}

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.commands.client import GatewayClient
 from gateway.commands.run_wait import follow_run, goes_on, wait_for_run
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.web.run_desk import RunState, Shown
 from tests.support.runs import ALICE, FakeDesk, FakeRun, served_runs, serving_runs
 

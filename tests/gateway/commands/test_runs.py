@@ -21,7 +21,7 @@ from gateway.commands.runs import (
     show_agent,
     show_run,
 )
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.web.run_desk import MessageAgent, PauseRun, Shown, StartRun
 from tests.gateway.commands.test_run_rows import RUN
 from tests.support.runs import ALICE, SCRIPT, FakeDesk, served_runs

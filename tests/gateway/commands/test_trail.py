@@ -7,7 +7,7 @@ import pytest
 
 from gateway.commands.output import CommandFailed
 from gateway.commands.trail import PLACES_NAMED, Trail
-from tests.gateway.core.test_showback import line
+from tests.gateway.core.money.test_showback import line
 
 
 def write(path: Path, *costs: int) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from gateway.commands.output import CommandFailed
 from gateway.commands.workflows import approve_script, list_scripts, profile_script, revoke_script
-from gateway.core.decision import CallSite, PlannedPhase, ScriptProfile, Unbounded, Width
-from gateway.core.scripts import Approval, approve
+from gateway.core.decisions.decision import CallSite, PlannedPhase, ScriptProfile, Unbounded, Width
+from gateway.core.oversight.scripts import Approval, approve
 from tests.gateway.commands.test_live import canned
-from tests.gateway.core.approvalcases import SCRIPT
+from tests.gateway.core.oversight.approvalcases import SCRIPT
 
 HASH = sha256(SCRIPT.encode()).hexdigest()
 PROFILE = ScriptProfile(

@@ -6,8 +6,8 @@ import pytest
 
 from gateway.config import Config, ConfigInvalid, parse_config
 from gateway.config.budgets import COUNT_MAX
-from gateway.core.limits import PER_KINDS, WARN_AT, LimitRow
-from gateway.core.windows import CALENDAR_WINDOWS
+from gateway.core.money.limits import PER_KINDS, WARN_AT, LimitRow
+from gateway.core.money.windows import CALENDAR_WINDOWS
 
 BASE = """\
 org: {id: acme, teams: [{id: platform, users: [alice, bob]}]}

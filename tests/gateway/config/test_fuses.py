@@ -7,7 +7,7 @@ import pytest
 
 from gateway.config import Config, ConfigInvalid, parse_config
 from gateway.config.model import LOOP_FUSES
-from gateway.core.fuse import METERS, WARN_PERCENT, Rating, Scope
+from gateway.core.fuses.fuse import METERS, WARN_PERCENT, Rating, Scope
 
 UPSTREAM = "upstreams: [{id: sim, backend: simulated}]\n"
 

@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 
 from gateway.config import Config, ConfigInvalid, CredentialConfig, Identity, Org, Secret, Team
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.identity.credentials import SECRET_CHARS_MAX, Authenticator, StoredCredentials
 from gateway.stores.credentials import CredentialRow
 

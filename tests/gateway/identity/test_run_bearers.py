@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.identity.run_bearers import PREFIX, RunBearers
 from tests.gateway.runs.gated import ALICE, RUN, SESSION, gated
 

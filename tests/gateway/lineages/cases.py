@@ -16,10 +16,10 @@ from typing import Any
 from multidict import CIMultiDict
 
 from gateway.context import RequestContext
-from gateway.core.agentrecords import AgentRecord, Claimed
-from gateway.core.body import peek
-from gateway.core.decision import Principal
-from gateway.core.lineage import AgentNode, PendingMessage, PendingRun, PendingSpawn, SessionNode, Tree
+from gateway.core.agents.lineage import AgentNode, PendingMessage, PendingRun, PendingSpawn, SessionNode, Tree
+from gateway.core.agents.records import AgentRecord, Claimed
+from gateway.core.decisions.decision import Principal
+from gateway.core.wire.body import peek
 from gateway.lineages import Lineages
 from tests.support.clock import FakeClock
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.core.lineage import AgentRecord
+from gateway.core.agents.lineage import AgentRecord
 from gateway.errors import Reason, Refused
 from gateway.lineages.claims import read_ids
 from tests.gateway.lineages.cases import FakeLineageStore, House

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.core.lineage import AgentNode, PendingMessage, PendingRun, PendingSpawn
-from gateway.core.spans import Malformed
+from gateway.core.agents.lineage import AgentNode, PendingMessage, PendingRun, PendingSpawn
+from gateway.core.wire.spans import Malformed
 from tests.gateway.lineages.cases import GOLDEN, House, scenario
 
 MAIN = {"x-claude-code-session-id": "s"}

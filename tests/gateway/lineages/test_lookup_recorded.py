@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.core.spawns import text_sha256
+from gateway.core.agents.spawns import text_sha256
 from tests.gateway.lineages.cases import NAMES, House, release, replay, scenario
 
 SPAWNING = ["c_custom_agent", "c_subagent_bg", "c_subagent_nested", "y_depth", "y_parallel6_fg", "y_sendmessage"]

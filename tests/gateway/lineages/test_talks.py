@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.core.lineage import AgentNode, PendingSpawn
-from gateway.core.spans import Malformed
+from gateway.core.agents.lineage import AgentNode, PendingSpawn
+from gateway.core.wire.spans import Malformed
 from tests.gateway.lineages.cases import House
 
 OURS = {"x-ringfence-agent-id": "a1"}

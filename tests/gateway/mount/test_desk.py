@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 import msgspec
 import pytest
 
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.mount.desk import ANSWERS, MountedDesk, launch_of
 from gateway.web.run_desk import (
     ApproveRun,
@@ -138,6 +138,18 @@ async def test_w129_pause_resume_and_stop_are_carried_out(mounted: Mounted) -> N
     assert (await mounted.order(run, StopRun()))["state"] == "stopped"
     error = await refused(mounted.order(run, PauseRun()))
     assert (error.status, error.error_type, error.detail["state"]) == (409, "conflict_error", "stopped")
+
+
+async def test_reason_that_a_person_gives_is_recorded_with_every_order() -> None:
+    async with driving(settings=Settings(model=MODEL, asks=True)) as site:
+        mounted = mounted_on(site)
+        site.cast.hold("look")
+        run = await mounted.start(script("return await agent('look')"))
+        for order in (ApproveRun(why="yes"), PauseRun(why="lunch"), ResumeRun(why="back"), StopRun(why="enough")):
+            await mounted.order(run, order)
+        lines = [msgspec.json.decode(line) for line in await mounted.desk.journal(ALICE, run, after=0, most=99)]
+        said = [line["message"] for line in lines if line["type"] == "state" and "message" in line]
+        assert said[1:] == ["yes", "lunch", "back", "enough"] and lines[-1]["message"] == "enough"
 
 
 async def test_w138_order_with_a_key_is_carried_out_once(mounted: Mounted) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.mount.policy import GateAdmission, PriceTags, owner_of, principal_of
 from gateway.runs.listprices import ListPrices
 from gateway.runs.room import Room

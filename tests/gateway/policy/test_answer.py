@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.decision import Decision
+from gateway.core.decisions.decision import Decision
 from gateway.policy.answer import failed, is_too_deep, read_answer, refused_unasked
 from tests.support.policies import build_query
 

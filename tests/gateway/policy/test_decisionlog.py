@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestServer
 
 from gateway.config.model import DecisionLog, Secret
 from gateway.context import RequestContext
-from gateway.core.decision import Decision, Limit, Obligation, Query, RuleReason
+from gateway.core.decisions.decision import Decision, Limit, Obligation, Query, RuleReason
 from gateway.policy.decisionlog import OpaDecisionLog, open_decision_log
 from tests.support.policies import build_query, packaged_engine
 

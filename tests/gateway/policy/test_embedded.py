@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.decision import OBLIGATIONS, Query
+from gateway.core.decisions.decision import OBLIGATIONS, Query
 from gateway.policy.ruletests import BASE_QUERY
 from tests.support.policies import POLICIES, build_engine, build_query, packaged_engine
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.core.decision import ToolCall, ToolFacts
+from gateway.core.decisions.decision import ToolCall, ToolFacts
 from gateway.policy.facts import HOSTS_MAX, PATHS_MAX, classify, describe
 from tests.support.policies import build_query, packaged_engine
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.decision import Command
+from gateway.core.decisions.decision import Command
 from gateway.policy.feeds import Feed, fed_words, printed, runs_text
 from gateway.policy.words import UNKNOWN, Field
 

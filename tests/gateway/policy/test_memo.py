@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gateway.core.decision import Decision
+from gateway.core.decisions.decision import Decision
 from gateway.policy.memo import BYTES_MAX, ENTRIES_MAX, KEY_BYTES_MAX, Memo, key_builder
 from tests.support.policies import build_query
 

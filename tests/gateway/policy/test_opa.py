@@ -11,7 +11,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from gateway.core.decision import Decision
+from gateway.core.decisions.decision import Decision
 from gateway.errors import GatewayError
 from gateway.policy.opa import BREAKER, OPEN_MS_MAX, Limits, OpaEngine, Outcome, bundle_revision
 from tests.support.clock import FakeClock

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.core.decision import Decision
+from gateway.core.decisions.decision import Decision
 from gateway.errors import GatewayError
 from gateway.policy.bundle import Bundle
 from gateway.policy.opa import Limits, OpaEngine

@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.app import SystemClock, build_api, build_routes, profile_script
 from gateway.assembly import RequestPath, build_path
 from gateway.config import parse_config
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.ground import Ground, open_ground
 from gateway.runs.asked import AgentAsked, Answer, RunAsked
 from gateway.runs.gate import RunGate, Setting

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gateway.config import parse_config
-from gateway.core.usage import Tokens
+from gateway.core.wire.usage import Tokens
 from gateway.ground import load_prices
 from gateway.runs.listprices import ListPrices
 from tests.support.clock import FakeClock

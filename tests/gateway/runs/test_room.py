@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.core.accounts import accounts_of
-from gateway.core.budgets import Hold, LimitView
-from gateway.core.limits import Amounts, LimitRow, Limits
+from gateway.core.money.accounts import accounts_of
+from gateway.core.money.budgets import Hold, LimitView
+from gateway.core.money.limits import Amounts, LimitRow, Limits
 from gateway.errors import Reason, Refused
 from gateway.runs.room import Room
 from gateway.stores.memory import MemoryStore

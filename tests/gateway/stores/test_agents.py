@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.lineage import AgentRecord
+from gateway.core.agents.lineage import AgentRecord
 from gateway.stores.agents import COUNTED, LEARNT, MARKS, NOTHING, SEEDED_SESSIONS_MAX, Seeds, counts_of, less, together
 from tests.support.agents import NOW, agent_record
 

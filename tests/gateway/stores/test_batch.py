@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts
-from gateway.core.windows import DAY_MS, QUARTER_MS
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts
+from gateway.core.money.windows import DAY_MS, QUARTER_MS
 from gateway.stores.batch import (
     Batch,
     EndRow,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 import gateway.stores.database
-from gateway.core.windows import HOUR_MS
+from gateway.core.money.windows import HOUR_MS
 from gateway.errors import Reason
 from gateway.stores.batch import expire_orphans, read_usage
 from gateway.stores.database import APPLICATION_ID, Owner, StoreInvalid, connect, explain

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.core.limits import LimitRow
-from gateway.core.stored_limits import Author, StoredLimit
+from gateway.core.money.limits import LimitRow
+from gateway.core.money.stored_limits import Author, StoredLimit
 from gateway.stores.limits import LimitRows
 
 SET = Author("ops", 5, "spend_limit.upsert", "trial")

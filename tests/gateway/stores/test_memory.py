@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Exhausted, Hold
-from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.stored_limits import Author, StoredLimit
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Exhausted, Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits, Series
+from gateway.core.money.stored_limits import Author, StoredLimit
+from gateway.core.money.windows import Calendar
 from gateway.errors import GatewayError, Reason
 from gateway.stores import MemoryStore, SqliteStore, database_path, open_store
 

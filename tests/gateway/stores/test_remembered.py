@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Store as StoreConfig
-from gateway.core.limits import Limits
-from gateway.core.windows import Calendar
+from gateway.core.money.limits import Limits
+from gateway.core.money.windows import Calendar
 from gateway.errors import Refused
 from gateway.ports import SharedRecord
 from gateway.stores.kept import UNSEEN_MS

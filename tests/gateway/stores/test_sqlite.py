@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from gateway.core.budgets import Exhausted, Hold
-from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.stored_limits import Author, StoredLimit
-from gateway.core.windows import DAY_MS, HOUR_MS
+from gateway.core.money.budgets import Exhausted, Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits, Series
+from gateway.core.money.stored_limits import Author, StoredLimit
+from gateway.core.money.windows import DAY_MS, HOUR_MS
 from gateway.errors import GatewayError, Reason, Refused
 from gateway.ports import Told
 from gateway.stores.credentials import CredentialRow, CredentialRows
@@ -186,8 +186,8 @@ CLIENTS = 8
 CHILD = """
 import asyncio, sys
 from pathlib import Path
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts, LimitRow, Limits
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits
 from gateway.stores.sqlite import SqliteStore
 
 NOW = {now}
@@ -277,8 +277,8 @@ async def test_commit_that_fails_refuses_the_reservation_and_keeps_the_settlemen
 FULL_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts, Limits
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts, Limits
 from gateway.errors import Refused
 from gateway.stores.sqlite import SqliteStore
 

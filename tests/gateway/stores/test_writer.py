@@ -5,8 +5,8 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts
 from gateway.stores.batch import Batch, EndRow, HoldRow, hold_row, read_usage
 from gateway.stores.database import connect
 from gateway.stores.writer import QUICK_ROWS_MAX, QuickWriter, Writer

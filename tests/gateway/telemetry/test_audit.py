@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.context import Attempt, RequestContext, ToolCallOutcome
-from gateway.core.body import peek
-from gateway.core.decision import (
+from gateway.core.decisions.decision import (
     Client,
     Command,
     Decision,
@@ -25,11 +24,12 @@ from gateway.core.decision import (
     ToolFacts,
     denied,
 )
-from gateway.core.fuse import FuseRecord
-from gateway.core.ledger import Hold
-from gateway.core.limits import Amounts
-from gateway.core.shapes import Change
-from gateway.core.usage import Tokens, Usage
+from gateway.core.fuses.fuse import FuseRecord
+from gateway.core.money.ledger import Hold
+from gateway.core.money.limits import Amounts
+from gateway.core.wire.body import peek
+from gateway.core.wire.shapes import Change
+from gateway.core.wire.usage import Tokens, Usage
 from gateway.errors import Reason
 from gateway.telemetry.audit import AuditLog, decision_fields, request_fields
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.boards.fuseboard import holders_of, meters_of
 from gateway.context import RequestContext
-from gateway.core.controls import ControlRecord
-from gateway.core.decision import PathUse, ToolFacts
-from gateway.core.fuse import FuseBox, FuseLimits
-from gateway.core.lineage import AgentNode, SessionNode, Tree
-from gateway.fuseboard import holders_of, meters_of
+from gateway.core.agents.lineage import AgentNode, SessionNode, Tree
+from gateway.core.decisions.decision import PathUse, ToolFacts
+from gateway.core.fuses.fuse import FuseBox, FuseLimits
+from gateway.core.oversight.controls import ControlRecord
 from gateway.telemetry import blast_metrics
 from gateway.telemetry.blast_metrics import BlastSources
 from gateway.telemetry.live import Live

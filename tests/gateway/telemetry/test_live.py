@@ -4,9 +4,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.core.budgets import LimitView
-from gateway.core.limits import LimitRow, Meter
-from gateway.core.windows import Window
+from gateway.core.money.budgets import LimitView
+from gateway.core.money.limits import LimitRow, Meter
+from gateway.core.money.windows import Window
 from gateway.telemetry.live import LIMITS_MAX, Live, LiveCollector, account_label
 
 USD = 1_000_000_000

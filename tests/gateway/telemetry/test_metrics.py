@@ -8,10 +8,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.context import Attempt, RequestContext, ToolCallOutcome
-from gateway.core.body import peek
-from gateway.core.decision import Decision, Lineage, Principal, Query, RuleReason, Spawn, Time, denied
-from gateway.core.shapes import Change
-from gateway.core.usage import Iteration, Tokens, Usage
+from gateway.core.decisions.decision import Decision, Lineage, Principal, Query, RuleReason, Spawn, Time, denied
+from gateway.core.wire.body import peek
+from gateway.core.wire.shapes import Change
+from gateway.core.wire.usage import Iteration, Tokens, Usage
 from gateway.errors import Reason
 from gateway.telemetry import metrics as module
 from gateway.telemetry.families import MODEL_SPELLINGS_MAX

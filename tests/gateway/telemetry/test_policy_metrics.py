@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.core.decision import Decision, Infer, Lineage, Principal, Query, Spawn, Time, denied
+from gateway.core.decisions.decision import Decision, Infer, Lineage, Principal, Query, Spawn, Time, denied
 from gateway.telemetry.live import Live
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.policy_metrics import PolicySources

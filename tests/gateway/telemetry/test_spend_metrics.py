@@ -10,12 +10,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.context import RequestContext
-from gateway.core.body import peek
-from gateway.core.budgets import Hold, LimitView
-from gateway.core.decision import Lineage, Principal
-from gateway.core.limits import Amounts, LimitRow, Series
-from gateway.core.prices import Price, Rates
-from gateway.core.usage import Iteration, Tokens, Usage
+from gateway.core.decisions.decision import Lineage, Principal
+from gateway.core.money.budgets import Hold, LimitView
+from gateway.core.money.limits import Amounts, LimitRow, Series
+from gateway.core.money.prices import Price, Rates
+from gateway.core.wire.body import peek
+from gateway.core.wire.usage import Iteration, Tokens, Usage
 from gateway.errors import Reason
 from gateway.telemetry.families import AGENT_TYPE_CHARS_MAX, AGENT_TYPES_MAX, Families, Labels
 from gateway.telemetry.spend_metrics import SpendMetrics

@@ -17,7 +17,7 @@ from gateway.config import Secret
 from gateway.config.model import WebhookConfig
 from gateway.telemetry import webhook as module
 from gateway.telemetry.webhook import SIGNATURE_HEADER, Webhook
-from tests.gateway.core.approvalcases import approved, item
+from tests.gateway.core.oversight.approvalcases import approved, item
 from tests.support.clock import FakeClock
 
 SECRET = "a-long-random-secret"

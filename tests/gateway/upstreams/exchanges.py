@@ -15,7 +15,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from gateway.core.shapes import Operation
+from gateway.core.wire.shapes import Operation
 from gateway.ports import UpstreamRequest
 from gateway.upstreams.http import HttpAnswer, HttpUpstream
 from tests.support.upstream import Answer, Received, ScriptedUpstream

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gateway.context import Dialect
-from gateway.core.faults import Fault
+from gateway.core.wire.faults import Fault
 from gateway.errors import GatewayError, Reason, Refused
 from gateway.web.answers import ANSWERS, error_response, fault_response
 

@@ -12,11 +12,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.contract import ADMIN_PREFIX
-from gateway.core.decision import ScriptProfile
+from gateway.core.decisions.decision import ScriptProfile
 from gateway.web.approvals import build_approval_routes
 from gateway.web.middlewares import CONTEXT, build_context
-from tests.gateway.core.approvalcases import ALICE, SCRIPT, demanding, run
-from tests.gateway.test_approvalboard import Bench
+from tests.gateway.boards.test_approvalboard import Bench
+from tests.gateway.core.oversight.approvalcases import ALICE, SCRIPT, demanding, run
 from tests.gateway.web.test_usage import Unwritten
 
 HASH = sha256(SCRIPT.encode()).hexdigest()

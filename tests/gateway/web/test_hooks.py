@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from gateway.context import RequestContext
-from gateway.core.hooks import denial
+from gateway.core.inquiries.hooks import denial
 from gateway.web.hooks import build_hook_routes
 from gateway.web.middlewares import CONTEXT
 

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from gateway.contract import BODY_BYTES_MAX
-from gateway.core.shapes import SHAPES
+from gateway.core.wire.shapes import SHAPES
 from gateway.web.inference import TAG_PATTERN
 from tests.support.dialects import read_error, write_request
 from tests.support.gateway import UPSTREAM_KEY, Serving, serving

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from gateway.core.messages import parse_message
+from gateway.core.wire.messages import parse_message
 from gateway.errors import GatewayError, Reason
 from gateway.web.received import MESSAGE_BYTES_MAX, read, read_error, require_message, require_object, require_plain
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import aiohttp
 import pytest
 
-from gateway.core.decision import Principal
+from gateway.core.decisions.decision import Principal
 from gateway.web.run_desk import RunRefused
 from tests.support.runs import ALICE, FakeDesk, serving_runs
 

@@ -10,8 +10,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.context import RequestContext
 from gateway.contract import SPEND_LIMITS_PATH
-from gateway.core.decision import Principal
-from gateway.core.limits import Limits, Series
+from gateway.core.decisions.decision import Principal
+from gateway.core.money.limits import Limits, Series
 from gateway.errors import Reason, Refused
 from gateway.stores.memory import MemoryStore
 from gateway.web.middlewares import CONTEXT, build_context

@@ -8,20 +8,20 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 
+from gateway.boards.controlboard import ControlBoard
 from gateway.context import RequestContext
-from gateway.controlboard import ControlBoard
-from gateway.core.denial import Denial
-from gateway.core.gate import HeldCall, StreamGate
-from gateway.core.lineage import AgentNode, SessionNode
-from gateway.core.messages import Tap
-from gateway.core.sse import SseDecoder
+from gateway.core.agents.lineage import AgentNode, SessionNode
+from gateway.core.gate.denial import Denial
+from gateway.core.gate.gate import HeldCall, StreamGate
+from gateway.core.wire.messages import Tap
+from gateway.core.wire.sse import SseDecoder
 from gateway.errors import GatewayError, Reason, Refused
 from gateway.tasks import Tasks
 from gateway.toolcalls import ToolCalls
 from gateway.web.ahead import Ahead
 from gateway.web.outlet import Outlet, Pings
 from gateway.web.stream import Guards, Stream
-from tests.gateway.test_controlboard import FakeRecords
+from tests.gateway.boards.test_controlboard import FakeRecords
 from tests.support.clock import FakeClock
 from tests.support.streams import (
     block_start,

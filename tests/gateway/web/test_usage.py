@@ -7,9 +7,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.context import RequestContext
 from gateway.contract import OAUTH_USAGE_PATH
-from gateway.core.budgets import Hold
-from gateway.core.decision import Principal
-from gateway.core.limits import Amounts, LimitRow, Limits
+from gateway.core.decisions.decision import Principal
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits
 from gateway.stores.memory import MemoryStore
 from gateway.web.middlewares import CONTEXT, build_context
 from gateway.web.usage import build_usage_routes

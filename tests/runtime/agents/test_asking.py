@@ -15,6 +15,7 @@ from tests.support.upstream import (
     Answer,
     error_answer,
     error_event,
+    event,
     ping,
     stream,
     stream_answer,
@@ -295,6 +296,11 @@ async def test_w47_unsupported_effort_is_lowered_with_a_warning_and_remembered()
     assert [code for code, _ in scene.watch.warnings] == ["effort_unsupported"] * 2
 
 
+def ended_by_us(reason: Any) -> bytes:
+    """How the gateway ends a stream that has begun."""
+    return event("error", {"error": {"type": "permission_error", "message": "over", "ringfence_reason": reason}})
+
+
 @pytest.mark.parametrize(
     ("answer", "null"),
     [
@@ -303,9 +309,12 @@ async def test_w47_unsupported_effort_is_lowered_with_a_warning_and_remembered()
         (error_answer(429, "rate_limit_error", "fuse fuse_1 of agent a has blown", BLOWN), "limit"),
         (error_answer(400, "invalid_request_error", "messages: odd"), "api_error"),
         (Answer(200, SSE_HEADERS, [error_event("permission_error", "denied midway")]), "permission"),
+        (Answer(200, SSE_HEADERS, [ended_by_us("stopped")]), "stopped"),
+        (Answer(200, SSE_HEADERS, [ended_by_us("fuse_blown")]), "limit"),
+        (Answer(200, SSE_HEADERS, [ended_by_us(["stopped"])]), "permission"),
         (Answer(307, [("location", "http://127.0.0.1:9/elsewhere")]), "api_error"),
     ],
-    ids=["policy", "stopped", "fuse", "bad-request", "in-stream", "redirect"],
+    ids=["policy", "stopped", "fuse", "bad-request", "in-stream", "stopped midway", "fuse midway", "odd", "redirect"],
 )
 async def test_w54_final_refusal_is_a_null_with_its_reason(answer: Answer, null: str) -> None:
     async with staged() as scene:

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from runtime.core.events import Event, Narrator
 from runtime.core.journal import (
     EndedLine,
     ErrorLine,
@@ -38,7 +37,8 @@ from runtime.core.model import (
     Tokens,
     Usage,
 )
-from runtime.core.view import View
+from runtime.core.views.events import Event, Narrator
+from runtime.core.views.view import View
 from tests.runtime.core.play import NOW, spec
 
 SECOND_MS = 1_000

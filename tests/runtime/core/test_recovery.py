@@ -7,7 +7,7 @@ from runtime.core.journal import encode_line
 from runtime.core.model import CallIndex, Scope
 from runtime.core.program import LogOp, PhaseOp, TimerOp, WorkflowOp
 from runtime.core.recovery import recover
-from runtime.core.view import View
+from runtime.core.views.view import View
 from tests.runtime.core.play import NOW, Play, agent, null, used, value
 
 

@@ -1,9 +1,9 @@
 """Audit records for the tests of the demo's evidence. Not read from a gateway."""
 
 from gateway.commands.demo.evidence import DecidedCall, Figures, Hold, Lineage, Request, Worst
-from gateway.core.budgets import LimitView
-from gateway.core.limits import LimitRow
-from gateway.core.standing import Standing, tell
+from gateway.core.money.budgets import LimitView
+from gateway.core.money.limits import LimitRow
+from gateway.core.money.standing import Standing, tell
 
 USD = 1_000_000_000
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from gateway.commands.policy_kit.changes import EXAMPLES_MAX, OTHERS, Change, Tally, about, compare
-from gateway.core.decision import Decision, Limit, Obligation, RuleReason, denied
+from gateway.core.decisions.decision import Decision, Limit, Obligation, RuleReason, denied
 from tests.gateway.commands.policy_kit.trails import DATABASE, INFER, LIST, REMOVE, SPAWN, record_of
 
 ALLOWED = Decision(allow=True, revision="new")

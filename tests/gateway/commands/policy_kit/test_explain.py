@@ -8,7 +8,7 @@ import pytest
 
 from gateway.commands.output import CommandFailed
 from gateway.commands.policy_kit.explain import explain_decision
-from gateway.core.decision import denied
+from gateway.core.decisions.decision import denied
 from tests.gateway.commands.policy_kit.trails import DATABASE, LIST, NO_DROP, REMOVE, configured, write_trail
 
 AGENT = {"kind": "tool_call", "tool": "Agent", "input": {"prompt": "look", "subagent_type": "Explore"}}

@@ -14,7 +14,7 @@ from gateway.commands.policy_kit.decisions import Decisions
 from gateway.commands.policy_kit.probe import Probe
 from gateway.commands.policy_kit.replay import EXIT_CHANGED, Asked, replay, replay_decisions, show_replay
 from gateway.commands.policy_kit.scaffold import create_rule
-from gateway.core.decision import Decision, Obligation, denied
+from gateway.core.decisions.decision import Decision, Obligation, denied
 from gateway.errors import GatewayError
 from tests.gateway.commands.policy_kit.trails import (
     DATABASE,

@@ -10,8 +10,8 @@ import msgspec
 
 from gateway.commands.policy_kit.probe import Probe
 from gateway.config import Config, parse_config
-from gateway.core.decision import Decision
-from gateway.core.recorded import DecisionRecord
+from gateway.core.decisions.decision import Decision
+from gateway.core.decisions.recorded import DecisionRecord
 from gateway.policy.policyset import PolicySet
 from gateway.policy.settings import merge_settings
 from gateway.telemetry.audit import AuditLog, decision_fields

@@ -10,8 +10,8 @@ from gateway.core.bridging import Bridgeable, Bridged, bridge
 from gateway.core.bridging.features import Feature
 from gateway.core.bridging.losses import Losses
 from gateway.core.bridging.support import Support
-from gateway.core.shapes import NEW_VERSION, OLD_VERSION, Change
-from gateway.core.spans import Malformed, members
+from gateway.core.wire.shapes import NEW_VERSION, OLD_VERSION, Change
+from gateway.core.wire.spans import Malformed, members
 from tests.support.capabilities import NEW, OLD, support
 from tests.support.features import ASK
 

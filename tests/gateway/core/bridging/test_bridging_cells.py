@@ -9,8 +9,8 @@ import pytest
 from gateway.config.backends import BACKENDS
 from gateway.core.bridging import Bridgeable, Bridged, bridge
 from gateway.core.bridging.features import ACTIONS, Feature
-from gateway.core.shapes import Change
-from gateway.core.spans import members
+from gateway.core.wire.shapes import Change
+from gateway.core.wire.spans import members
 from gateway.errors import Reason, Refused
 from tests.support.capabilities import NEW, OLD, TABLE, support
 from tests.support.clouds import bedrock, foundry, strict, vertex

@@ -12,7 +12,7 @@ from gateway.config.backends import BACKENDS
 from gateway.core.bridging.capabilities import Capabilities, CapabilitiesInvalid, parse_capabilities
 from gateway.core.bridging.features import UNLISTED_BETA, VERSION_FEATURE, Place, cell_holds, parse_place, undated
 from gateway.core.bridging.support import MODELS_MAX
-from gateway.core.shapes import Change
+from gateway.core.wire.shapes import Change
 from tests.support.capabilities import DOCUMENT, NEW, OLD, TABLE, support
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.core.bridging import Bridgeable, bridge
 from gateway.core.bridging.trimming import CONTENT_DEPTH_MAX
-from gateway.core.spans import members
+from gateway.core.wire.spans import members
 from gateway.errors import Refused
 from tests.support.capabilities import NEW, OLD, support
 from tests.support.features import ASK, CALL, PIXEL, RESULT, TOOL

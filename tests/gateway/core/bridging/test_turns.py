@@ -8,8 +8,8 @@ import pytest
 from gateway.core.bridging.losses import Losses
 from gateway.core.bridging.trimming import Trimmer
 from gateway.core.bridging.turns import fit_messages
-from gateway.core.parts import members_at
-from gateway.core.spans import Edit, splice
+from gateway.core.wire.parts import members_at
+from gateway.core.wire.spans import Edit, splice
 from gateway.errors import Refused
 from tests.support.capabilities import NEW, OLD, support
 from tests.support.features import ASK, CALL, RESULT

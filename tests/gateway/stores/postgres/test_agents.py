@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 import pytest
 
 from gateway.config import Store as StoreConfig
-from gateway.core.limits import Limits
-from gateway.core.windows import Calendar
+from gateway.core.money.limits import Limits
+from gateway.core.money.windows import Calendar
 from gateway.errors import Reason, Refused
 from gateway.stores.postgres import PostgresStore, open_postgres
 from gateway.stores.postgres.agents import QUEUED_MAX, SAVE_SECONDS, Agents

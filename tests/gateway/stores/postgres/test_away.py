@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Exhausted, Hold
-from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Exhausted, Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits, Series
+from gateway.core.money.windows import Calendar
 from gateway.errors import Reason, Refused
 from gateway.stores.postgres import open_postgres
 from gateway.stores.postgres.lines import CONNECT_SECONDS, NETWORK_SECONDS, STATEMENT_SECONDS
@@ -153,9 +153,9 @@ ALONE = """
 import asyncio, sys
 from pathlib import Path
 from gateway.config import Store
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts, Limits
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts, Limits
+from gateway.core.money.windows import Calendar
 from gateway.errors import Refused
 from gateway.stores.postgres import open_postgres
 

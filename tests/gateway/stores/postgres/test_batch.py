@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts, LimitRow, Limits
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits
+from gateway.core.money.windows import Calendar
 from gateway.stores.postgres.batch import Batch, End, Ended, Op, arguments, ended, outcomes, overshoots, plan, see
 from gateway.stores.postgres.series import Known
 

@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.windows import DAY_MS, HOUR_MS, QUARTER_MS, Calendar
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits, Series
+from gateway.core.money.windows import DAY_MS, HOUR_MS, QUARTER_MS, Calendar
 from gateway.stores.postgres import PostgresStore, open_postgres
 from gateway.stores.postgres.house import CORRECTABLE_MS, IDLE_MS, KEPT_MS, House
 from gateway.stores.postgres.lines import Line

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts
 from gateway.stores.postgres.batch import End
 from gateway.stores.postgres.journal import Journal, end_entry, end_of, hold_entry, left_behind
 

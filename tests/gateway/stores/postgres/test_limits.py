@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Exhausted, Hold
-from gateway.core.limits import Amounts, LimitRow, Limits
-from gateway.core.stored_limits import Author, StoredLimit
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Exhausted, Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits
+from gateway.core.money.stored_limits import Author, StoredLimit
+from gateway.core.money.windows import Calendar
 from gateway.errors import Refused
 from gateway.stores.postgres import PostgresStore, limits, open_postgres
 from gateway.stores.postgres.lines import connect

@@ -1,7 +1,7 @@
 """The holds of one process: what they would cost, and for how long their settlement is awaited."""
 
-from gateway.core.budgets import Hold
-from gateway.core.limits import Amounts
+from gateway.core.money.budgets import Hold
+from gateway.core.money.limits import Amounts
 from gateway.stores.postgres.own import OVERDUE_MS, REMEMBERED_MS, OwnHolds
 
 HOLD = Hold("h", ("org",), "m", ("b",), Amounts(30), Amounts(10), 1, 1_000)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Exhausted, Hold
-from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.stored_limits import Author, StoredLimit
-from gateway.core.windows import DAY_MS, Calendar
+from gateway.core.money.budgets import Exhausted, Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits, Series
+from gateway.core.money.stored_limits import Author, StoredLimit
+from gateway.core.money.windows import DAY_MS, Calendar
 from gateway.stores.postgres import PostgresStore, open_postgres
 from tests.support.postgres import postgres_server
 
@@ -177,9 +177,9 @@ async def test_spend_of_a_closed_gateway_is_known_to_the_next(opened: Open, data
 REPLICA = """
 import asyncio, json, sys
 from gateway.config import Store
-from gateway.core.budgets import Exhausted, Hold
-from gateway.core.limits import Amounts, LimitRow, Limits
-from gateway.core.windows import Calendar
+from gateway.core.money.budgets import Exhausted, Hold
+from gateway.core.money.limits import Amounts, LimitRow, Limits
+from gateway.core.money.windows import Calendar
 from gateway.stores.postgres import open_postgres
 
 NOW, NAME = {now}, {name!r}

@@ -9,8 +9,8 @@ import pytest
 
 import gateway.stores.postgres.schema
 from gateway.config import Store as StoreConfig
-from gateway.core.limits import Limits
-from gateway.core.windows import Calendar
+from gateway.core.money.limits import Limits
+from gateway.core.money.windows import Calendar
 from gateway.errors import GatewayError
 from gateway.ports import SharedRecord
 from gateway.stores.postgres import open_postgres

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.windows import Calendar
+from gateway.core.money.limits import Amounts, LimitRow, Limits, Series
+from gateway.core.money.windows import Calendar
 from gateway.stores.postgres.series import Known, Missing, columns_of, spans, with_bases
 
 NOW = 1_795_356_000_000

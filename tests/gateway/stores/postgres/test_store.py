@@ -7,10 +7,10 @@ from random import Random
 import pytest
 
 from gateway.config import Store as StoreConfig
-from gateway.core.budgets import Exhausted, Hold
-from gateway.core.ledger import CORRECTABLE_MS
-from gateway.core.limits import Amounts, LimitRow, Limits, Series
-from gateway.core.windows import DAY_MS, HOUR_MS, MINUTE_MS, Calendar
+from gateway.core.money.budgets import Exhausted, Hold
+from gateway.core.money.ledger import CORRECTABLE_MS
+from gateway.core.money.limits import Amounts, LimitRow, Limits, Series
+from gateway.core.money.windows import DAY_MS, HOUR_MS, MINUTE_MS, Calendar
 from gateway.ports import Store, Told
 from gateway.stores.memory import MemoryStore
 from gateway.stores.postgres import PostgresStore, open_postgres

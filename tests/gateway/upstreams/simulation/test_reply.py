@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.usage import Tokens
+from gateway.core.wire.usage import Tokens
 from gateway.upstreams.simulation.conversation import Conversation, read_conversation
 from gateway.upstreams.simulation.reply import Reply, Selected, compose_reply, replace_counts, select_turn
 from gateway.upstreams.simulation.scenario import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.usage import Tokens
+from gateway.core.wire.usage import Tokens
 from gateway.upstreams.simulation.reply import Reply, ReplyBlock
 from gateway.upstreams.simulation.scenario import AT_ONCE, CutFault, ErrorFault, Fault, Pace, SilenceFault
 from gateway.upstreams.simulation.writing import (
