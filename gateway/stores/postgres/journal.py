@@ -78,7 +78,7 @@ class Journal:
         self._file = file
         self._thread = ThreadPoolExecutor(1, "ledger-journal")
         self.entries = 0
-        """Written down and not taken back by `clear`."""
+        """Written down, or about to be, and not taken back by `clear`."""
         self.problem: str | None = None
         """Why something could not be written down at the last try."""
 
