@@ -40,8 +40,8 @@ HOLD_SECONDS = 3_600
 """Deadline of a hold: longer than any answer. What has not ended by then is expired at the held amount."""
 _NEVER_BILLED = frozenset({Reason.UPSTREAM_UNREACHABLE, Reason.UPSTREAM_REFUSED})
 """How a dispatched request can end without having cost anything."""
-_UNREAD = frozenset({Reason.CLIENT_GONE, Reason.STOPPED, Reason.HELD})
-"""How a whole answer ends that the upstream made and nobody read."""
+_LEFT = frozenset({Reason.CLIENT_GONE, Reason.STOPPED, Reason.HELD, Reason.FUSE_BLOWN})
+"""How an answer ends that the upstream was still making, or had made, when nobody read on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,15 +299,19 @@ def _terms(place: Place, price: Price) -> Terms:
 
 
 def _unseen(ctx: RequestContext, hold: Hold) -> int:
-    """The least for a whole answer that nobody waited for and that was not read: the upstream made and bills all of it.
+    """The least for an answer that was not read to its usage because its client left or it was stopped.
 
-    Its hold, since leaving must not be cheaper than staying; 0 for everything of which something was seen.
+    What an upstream made and nobody read is on its bill all the same, hidden thinking also of an answer of which
+    something was seen. So leaving must not be cheaper than staying: a whole answer costs its hold, and under a strict
+    limit, which no bill may pass, a streamed one as well. 0 for every other one.
     """
     assert ctx.ask is not None and ctx.usage is not None
     failed = any(attempt.upstream == ctx.upstream for attempt in ctx.attempts)
-    if ctx.reason not in _UNREAD or ctx.ask.stream or ctx.usage.final or failed:
+    if ctx.reason not in _LEFT or ctx.usage.final or failed:
         return 0
-    return hold.worst.cost if _is_strict(ctx.limits) else hold.expected.cost
+    if _is_strict(ctx.limits):
+        return hold.worst.cost
+    return 0 if ctx.ask.stream else hold.expected.cost
 
 
 def _is_strict(limits: Iterable[LimitView]) -> bool:

@@ -330,19 +330,21 @@ async def test_strict_limits_alone_need_no_extension() -> None:
     assert ctx.covered_chars is None
 
 
-@pytest.mark.parametrize(("strict", "stream"), [(True, False), (False, False), (True, True)])
-async def test_whole_answer_that_nobody_waited_for_costs_its_hold_and_a_stream_what_was_seen(
-    strict: bool, stream: bool
+@pytest.mark.parametrize("reason", [Reason.CLIENT_GONE, Reason.STOPPED, Reason.HELD, Reason.FUSE_BLOWN])
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_answer_that_nobody_read_on_costs_its_hold_and_a_stream_without_a_strict_limit_what_was_seen(
+    strict: bool, stream: bool, reason: Reason
 ) -> None:
     accounting, store = books(LimitRow("org", 10**12, strict=strict))
     ctx = asking()
     ctx.body = request_body(max_tokens=1_000, stream=stream)
     ctx.ask = peek(ctx.body)
     await accounting.reserve(ctx)
-    ctx.dispatched, ctx.reason = True, Reason.CLIENT_GONE
+    ctx.dispatched, ctx.reason = True, reason
     accounting.settle(ctx)
     assert ctx.hold is not None and ctx.cost_estimated and store.held_total() == 0
-    if stream:
+    if stream and not strict:
         assert 0 < store.spent("org") < 1_000 * 20_000
     else:
         assert store.spent("org") == (ctx.hold.worst.cost if strict else ctx.hold.expected.cost)

@@ -79,11 +79,13 @@ async def record_of_the_stopped(gateway: Running) -> dict[str, Any]:
     return stopped
 
 
-def assert_told_and_settled(record: dict[str, Any], run: str, where: str) -> None:
-    """Why it ended, and a bill of what was seen: the prompt in any case."""
+def assert_told_and_settled(record: dict[str, Any], run: str, where: str, *, strict: bool = False) -> None:
+    """Why it ended, and a bill of what was seen: the prompt in any case. Under a strict limit it is the whole hold."""
     assert record["reason"] == "stopped" and record["cost_estimated"]
     assert run in record["message"] and "journal" in record["message"]
-    if where in ("begun", "text"):
+    if strict:
+        assert record["cost_nanousd"] == record["hold"]["worst"]["cost"]
+    elif where in ("begun", "text"):
         chars = 0 if where == "begun" else len(TEXT)
         floor = 100 * INPUT_NANOUSD + max(1, -(-chars // 4)) * OUTPUT_NANOUSD
         assert record["cost_nanousd"] == floor
@@ -101,7 +103,7 @@ async def test_w131_stop_of_a_run_ends_its_model_request_at_once(
         await standing_still(gateway, run, where)
         assert (await gateway.order(run, "stop"))["state"] == "stopped"
         await let_go(gateway)
-        assert_told_and_settled(await record_of_the_stopped(gateway), run, where)
+        assert_told_and_settled(await record_of_the_stopped(gateway), run, where, strict=budgets is STRICT)
 
 
 @pytest.mark.parametrize("where", ["headers", "text"])
