@@ -2,7 +2,7 @@
 handed in by whoever mounts it. Nothing is implemented here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -153,6 +153,10 @@ class RunStore(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Let others have it."""
+        ...
+
+    async def held_ms(self, runs: Sequence[RunId], now_ms: int) -> Mapping[RunId, int]:
+        """For how much longer each of them is its holder's, if nothing more is heard of that; 0: it is nobody's."""
         ...
 
     async def abandoned(self, now_ms: int) -> Sequence[RunRow]:

@@ -17,7 +17,7 @@ from runtime.core.views.view import View, aged
 from runtime.launch import RunError
 from runtime.ports import EventRow, RunRow
 from runtime.report import NotEnded, build_notification, notification_row, page_values, result_of
-from runtime.runner import Runner
+from runtime.runner import LEASE_MS, Runner
 from runtime.runs import Runs, unknown
 
 POLL_SECONDS = 0.5
@@ -25,6 +25,8 @@ POLL_SECONDS = 0.5
 PROGRESS_SECONDS = 0.25
 """At most four snapshots a second (W182)."""
 EVENTS_READ = 200
+SILENT_MS = 5_000
+"""A process renews its leases about once a second; not for so long, and it is not there, or stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,12 @@ class Readings:
         found = await self._store.rows(
             user=user, session=session, states=states, before=None if before is None else RunId(before), most=most
         )
-        return [await self._shown(row) for row in found]
+        return await self._shown(found)
 
     async def record(self, viewer: Viewer, run: str) -> dict[str, Any]:
         """The run as it is now."""
-        return await self._shown(await self.row(viewer, run))
+        (record,) = await self._shown([await self.row(viewer, run)])
+        return record
 
     async def agents(self, viewer: Viewer, run: str, *, after: int, most: int) -> list[dict[str, Any]]:
         """Its agents behind index `after`."""
@@ -228,7 +231,22 @@ class Readings:
                 while not (runner.left or is_news(runner)):
                     await runner.changed.wait()
 
-    async def _shown(self, row: RunRow) -> dict[str, Any]:
+    async def _shown(self, rows: Sequence[RunRow]) -> list[dict[str, Any]]:
+        records = [await self._record(row) for row in rows]
+        away = {RunId(record["id"]): record for record in records if self._is_away(record)}
+        if not away:
+            return records
+        for run, left_ms in (await self._store.held_ms(list(away), self._clock.unix_ms())).items():
+            if left_ms <= LEASE_MS - SILENT_MS:
+                away[run]["driver"] = "silent" if left_ms else "none"
+        return records
+
+    def _is_away(self, record: dict[str, Any]) -> bool:
+        """It is open, and held by another process, or by none."""
+        run = record["id"]
+        return record["state"] in OPEN_STATES and run not in self.runs.driven and run not in self.runs.sleeping
+
+    async def _record(self, row: RunRow) -> dict[str, Any]:
         live = await self._live(row.id)
         if live is not None:
             return live.record(self._clock.unix_ms())

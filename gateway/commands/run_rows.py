@@ -28,6 +28,11 @@ EVENT_WORDS = ("index", "label", "name", "state", "reason", "budget", "percent",
 STOPPED_STATES = frozenset({"stopped", "skipped"})
 LEAST_CELLS = 8
 """Of a column of a table that may take several lines."""
+NOT_PRESENT = {
+    "silent": "the gateway that drives it is not heard of; if it is gone, another one takes the run up within seconds",
+    "none": "no gateway drives it just now; the first one that looks takes it up",
+}
+"""Of a driver, in words."""
 SUMS = frozenset({"planned", "total", "empty"})
 """Among counts by state or end, what is none."""
 WORKING_STATES = frozenset({"queued", "held", "running"})
@@ -128,6 +133,8 @@ class RunRow(msgspec.Struct, frozen=True):
     phases: list[PhaseRow] = []
     agents: dict[str, int] = {}
     outcome: dict[str, int] = {}
+    driver: str | None = None
+    """Whether the gateway that drives it is there: `present`, `silent`, `none`; None: it has ended."""
     degraded: bool = False
     usage: UsageRow = UsageRow()
     size_warning: str | None = None
@@ -194,6 +201,8 @@ def describe_run(run: RunRow, failed: Failures | None = None) -> list[str]:
         f"  took      {duration(run.elapsed_ms)}, {count_text(new.total_tokens)} tokens, {money(new)}{capped}",
         f"  agents    {run.outcome.get('planned', run.agents.get('total', 0))}{f': {census}' if census else ''}",
     ]
+    if run.driver in NOT_PRESENT:
+        lines.append(f"  driver    {NOT_PRESENT[run.driver]}")
     if run.resumed_from is not None:
         lines.append(f"  resumes   {run.resumed_from}: {count_text(replayed.total_tokens)} tokens taken over")
     if run.approval is not None:
@@ -237,6 +246,11 @@ def _warnings_of(run: RunRow) -> list[str]:
     return [*(warning for warning in run.warnings if not (large and warning.startswith(LARGE_WARNING))), *large]
 
 
+def _standing(run: RunRow) -> str:
+    """Its state, and whether nobody sees to it."""
+    return f"{run.status.text or run.state}{f' (driver: {run.driver})' if run.driver in NOT_PRESENT else ''}"
+
+
 def pause_text(pause: PauseRow) -> str:
     """Why, by whom, until when."""
     why = f"by {pause.by}" if pause.reason == "person" and pause.by else pause.reason
@@ -250,7 +264,7 @@ def run_table(runs: Sequence[RunRow], width: int = PIPED_COLUMNS) -> Table:
     cells = {
         "id": [run.id for run in runs],
         "name": [run.name for run in runs],
-        "state": [run.status.text or run.state for run in runs],
+        "state": [_standing(run) for run in runs],
         "user": [run.user for run in runs] if width >= 110 or len(users) > 1 else None,
         "created": [_began(run.created_ms, width) for run in runs] if width >= 64 else None,
         ">took": [duration(run.elapsed_ms) for run in runs] if width >= 56 else None,

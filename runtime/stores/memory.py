@@ -1,6 +1,6 @@
 """Runs in the memory of this process, gone with it. For tests and rehearsals; nothing here is durable or shared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -89,6 +89,11 @@ class MemoryRunStore:
         kept = self._runs.get(lease.run)
         if kept is not None and kept.holds(lease):
             kept.owner = None
+
+    async def held_ms(self, runs: Sequence[RunId], now_ms: int) -> Mapping[RunId, int]:
+        """0: nobody's."""
+        found = ((run, self._runs[run]) for run in runs if run in self._runs)
+        return {run: 0 if kept.free(now_ms) else kept.until_ms - now_ms for run, kept in found}
 
     async def abandoned(self, now_ms: int) -> Sequence[RunRow]:
         """Open runs that nobody drives, oldest first."""

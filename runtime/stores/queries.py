@@ -109,6 +109,13 @@ def abandoned(connection: sqlite3.Connection, now_ms: int) -> list[RunRow]:
     return [decode_row(text) for (text,) in found]
 
 
+def held_ms(connection: sqlite3.Connection, runs: Sequence[RunId], now_ms: int) -> dict[RunId, int]:
+    """0: nobody's."""
+    left = "CASE WHEN owner IS NULL THEN 0 ELSE max(0, until_ms - ?) END"
+    statement = f"SELECT run, {left} FROM leases WHERE run IN ({', '.join('?' * len(runs))})"
+    return {RunId(run): left_ms for run, left_ms in connection.execute(statement, (now_ms, *runs))}
+
+
 def open_runs(connection: sqlite3.Connection, session: str, user: str) -> int:
     """How many."""
     statement = f"SELECT count(*) FROM runs WHERE session = ? AND user = ? AND state IN ({_OPEN})"

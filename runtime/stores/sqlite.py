@@ -4,7 +4,7 @@ One thread writes (`writer.py`), others read (`queries.py`). Several processes o
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runtime.core.model import RunId, RunState
@@ -50,6 +50,10 @@ class SqliteRunStore:
     async def release(self, lease: Lease) -> None:
         """Let others have it."""
         await self._writer.write(lambda connection: statements.release(connection, lease))
+
+    async def held_ms(self, runs: Sequence[RunId], now_ms: int) -> Mapping[RunId, int]:
+        """0: nobody's."""
+        return await self._readers.read(lambda connection: queries.held_ms(connection, runs, now_ms))
 
     async def abandoned(self, now_ms: int) -> Sequence[RunRow]:
         """Open runs that nobody drives, oldest first."""

@@ -270,6 +270,26 @@ async def test_w181_run_that_another_process_drives_is_followed_too() -> None:
         assert told[0] == "task_started" and told[-1] == "task_notification"
 
 
+async def test_w127_run_whose_driver_is_gone_says_so_until_it_is_taken_up() -> None:
+    async with driving() as site, driving(store=site.store, me="process b") as other:
+        site.cast.hold("look")
+        run = await site.start(LOOK)
+        await site.until(run, lambda record: record["agents"].get("running") == 1)
+        told: list[str] = []
+        for seconds in (0, 4, 2, 10):
+            other.clock.advance(seconds)
+            (listed,) = await other.readings.rows(ALICE, session=None, states=(), before=None, most=9)
+            told.append(listed["driver"])
+            assert (await other.readings.record(ALICE, run))["driver"] == listed["driver"]
+        assert told == ["present", "present", "silent", "none"]
+        assert (await site.show(run))["driver"] == "present"
+
+
+async def test_run_that_has_ended_has_no_driver() -> None:
+    async with driving() as site:
+        assert (await site.ended(await site.start("return 1")))["driver"] is None
+
+
 async def test_w182_end_of_a_task_is_told_at_once() -> None:
     async with driving() as site:
         late, loop = list[float](), asyncio.get_running_loop()

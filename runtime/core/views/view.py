@@ -155,6 +155,7 @@ class View:
                 "result": MANAGED_RESULT.get(self.state),
                 "text": headline(self.state, outcome),
             },
+            "driver": "present" if self.state in OPEN_STATES else None,
             "session": spec.session,
             "user": spec.owner.user,
             "source": spec.source,

@@ -4,7 +4,7 @@ Appends go through `lane.py`, everything else is written by `changes.py`. Leases
 whose own clock is wrong cannot take a run that another one drives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,11 @@ CONNECTIONS_MAX = 2
 _ABANDONED = (
     "SELECT content FROM runs JOIN leases ON run = id WHERE state = ANY ($1::text[]) "
     "AND (owner IS NULL OR until <= clock_timestamp()) ORDER BY created_ms, id"
+)
+_HELD = (
+    "SELECT run, CASE WHEN owner IS NULL THEN 0 "
+    "ELSE greatest(0, ceil(extract(epoch FROM until - clock_timestamp()) * 1000))::bigint END AS left_ms "
+    "FROM leases WHERE run = ANY ($1::text[])"
 )
 _EVENTS = (
     "SELECT seq, type, at_ms, content FROM events WHERE run = $1 AND seq > $2 "
@@ -72,6 +77,10 @@ class PostgresRunStore:
         """Let others have it."""
         await self._journals.transact(lambda connection: changes.release(connection, lease))
         self._lane.forget(lease)
+
+    async def held_ms(self, runs: Sequence[RunId], now_ms: int) -> Mapping[RunId, int]:
+        """0: nobody's."""
+        return {RunId(row["run"]): row["left_ms"] for row in await self._fetch(_HELD, list(runs))}
 
     async def abandoned(self, now_ms: int) -> Sequence[RunRow]:
         """Open runs that nobody drives, oldest first."""

@@ -174,6 +174,13 @@ def test_run_that_waits_says_for_what_and_one_with_a_cap_what_it_may_cost() -> N
     assert "waits     for a person: every run is approved" in told and "$2.50 of at most $10.00" in told
 
 
+@pytest.mark.parametrize(("driver", "told"), [("present", None), ("silent", "not heard of"), ("none", "no gateway")])
+def test_w127_run_that_nobody_drives_says_so(driver: str, told: str | None) -> None:
+    shown = [line for line in describe_run(run(state="running", driver=driver)) if line.startswith("  driver")]
+    assert [told in line for line in shown if told] == [True] * bool(told) and len(shown) == bool(told)
+    assert (f"(driver: {driver})" in drawn(run_table([run(driver=driver)]))) == bool(told)
+
+
 def test_large_run_is_told_once() -> None:
     told = describe_run(run(warnings=["large_workflow: 30 agents so far", "other: x"], size_warning="30 agents: more"))
     assert [line for line in told if "warning" in line] == ["  warning   other: x", "  warning   30 agents: more"]

@@ -63,12 +63,6 @@ def test_w61_calls_that_nobody_awaited_are_stopped_and_named() -> None:
     assert play.states() == ["stopped", "stopped"]
 
 
-def test_w61_w150_call_that_nobody_awaited_says_so_also_when_it_had_not_started() -> None:
-    play = Play(limits={"concurrency": 1}).launched(agent(1), agent(2))
-    play.drains(end=RETURNED)
-    assert [(line.attempt, line.reason) for line in play.all(StoppedLine)] == [(1, "unawaited"), (0, "unawaited")]
-
-
 def test_w63_schema_that_cannot_be_met_is_refused_and_not_counted() -> None:
     impossible = {"type": "object", "required": ["a"], "properties": {}, "additionalProperties": False}
     play = Play(limits={"agents": 1}).launched(agent(1, schema=impossible), agent(2))

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from runtime.core import happenings as on
-from runtime.core.journal import ErrorLine, RefusedLine, ResultLine, StartedLine, StateLine, WarningLine
+from runtime.core.journal import ErrorLine, RefusedLine, ResultLine, StartedLine, StateLine, StoppedLine, WarningLine
 from runtime.core.model import CallIndex, NullReason
 from runtime.core.recorded import fold_journal
 from runtime.core.replay import Replay
@@ -173,3 +173,9 @@ def test_w192_w145_tokens_that_are_expected_make_a_run_large_before_they_are_spe
     play.drains()
     assert [line.code for line in play.all(WarningLine)] == ["large_workflow"]
     assert play.machine.state == state
+
+
+def test_w61_w150_call_that_nobody_awaited_says_so_also_when_it_had_not_started() -> None:
+    play = Play(limits={"concurrency": 1}).launched(agent(1), agent(2))
+    play.drains(end=RETURNED)
+    assert [(line.attempt, line.reason) for line in play.all(StoppedLine)] == [(1, "unawaited"), (0, "unawaited")]

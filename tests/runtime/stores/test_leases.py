@@ -29,6 +29,27 @@ async def test_run_is_its_creators_until_the_first_lease_has_ended(home: Home) -
     assert await other.acquire(RUN, "p2", home.now_ms, ttl_ms=TTL_MS) == Lease(RUN, "p2", 2)
 
 
+async def test_w127_how_long_a_run_is_still_held_is_known_without_taking_it(home: Home) -> None:
+    mine, other = await home.open(), await home.open()
+    lease = await begin(mine)
+    await mine.renew([lease], home.now_ms, ttl_ms=TTL_MS)
+    ids = [RUN, RunId("wf_unknown")]
+
+    async def left_ms() -> int:
+        held = await other.held_ms(ids, home.now_ms)
+        assert list(held) == [RUN]
+        return held[RUN]
+
+    assert TTL_MS - 1_000 < await left_ms() <= TTL_MS
+    home.pass_ms(6_000)
+    assert TTL_MS - 7_000 < await left_ms() <= TTL_MS - 6_000
+    home.pass_ms(6_000)
+    assert await left_ms() == 0
+    await mine.renew([lease], home.now_ms, ttl_ms=TTL_MS)
+    await mine.release(lease)
+    assert await left_ms() == 0
+
+
 async def test_older_holder_writes_nothing_at_all(home: Home) -> None:
     mine, other = await home.open(), await home.open()
     lease = await begin(mine, run_row(), "a")
