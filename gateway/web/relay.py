@@ -347,7 +347,7 @@ def _with_own_headers(response: R, ctx: RequestContext) -> R:
     response.headers[DECISION_HEADER] = ctx.id
     if ctx.bridged:
         response.headers[BRIDGED_HEADER] = ", ".join(f"{change.feature}={change.action}" for change in ctx.bridged)
-    if ctx.closing is not None and ctx.reason is not None:
+    if (ctx.closing is not None or ctx.gave_up) and ctx.reason is not None:
         response.headers[REASON_HEADER] = ctx.reason
     if ctx.gave_up:
         response.headers[SHOULD_RETRY_HEADER] = "false"

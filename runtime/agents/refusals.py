@@ -5,10 +5,13 @@ x-ringfence-reason: held                  ask again after a while, for as long a
 billing_error, 402                        ask again when the run's money allows it
 429, unified rate limit rejected          ask again when the provider's limit is reset
 permission_error, 403, 451                over: `permission`
+x-should-retry: false of a provider       over: `api_error`
 429, 529, and their types in a stream     ask again after a while, and tell the run that it was throttled
-x-should-retry: false                     over: `api_error`
 no status, 408, 409, 5xx                  ask again after a while
 all else                                  over: `api_error`
+
+With a reason of the gateway `x-should-retry: false` says that it has tried every upstream, so that clients do not
+multiply that. An agent has time, and goes by the status.
 """
 
 from collections.abc import Mapping
@@ -83,16 +86,18 @@ def advise(refusal: Refusal, now_ms: int) -> Advice:
         return AttemptOver(_ENDED[reason], refusal.message)
     if reason == "held":
         return _blocked("held", refusal, now_ms)
-    retry = refusal.headers.get(SHOULD_RETRY_HEADER)
+    retry = None if reason else refusal.headers.get(SHOULD_RETRY_HEADER)
     if kind == "billing_error" or status == 402:
         return _blocked("budget", refusal, now_ms)
     if status == 429 and refusal.headers.get(UNIFIED_STATUS) == "rejected":
         return _blocked("quota", refusal, now_ms)
     if kind == "permission_error" or status in (403, 451):
         return AttemptOver("permission", refusal.message)
+    if retry == "false":
+        return AttemptOver("api_error", str(refusal))
     if status in (429, 529) or kind in _THROTTLED_TYPES:
         return _blocked("throttled", refusal, now_ms)
-    if retry != "false" and (retry == "true" or _is_passing(status, kind)):
+    if retry == "true" or _is_passing(status, kind):
         return Again(_retry_after(refusal))
     return AttemptOver("api_error", str(refusal))
 

@@ -112,7 +112,8 @@ async def test_w53_recorded_refusal_that_is_final_ends_its_agent_and_no_other(tm
         assert await gateway.result(run) == recording.result and replay.strays == []
         assert record["outcome"]["done"] == recording.usage["agents_done"]
         failed = await failed_agent(gateway, run)
-        told = f"[{failed['label']}] failed: API Error: Request rejected (429) · {failed['detail']}"
+        status, _, said = failed["detail"].partition(": ")
+        told = f"[{failed['label']}] failed: API Error: Request rejected ({status}) · {said}"
         assert recording.failures == told
         assert [now for _, now in replay.at_work] == [then for then, _ in replay.at_work]
 

@@ -110,6 +110,7 @@ async def test_when_all_refuse_a_rate_limit_is_shown_with_its_wait_and_is_not_to
             told = await made.ask_in(dialect, f"{dialect}-{limited}", model="claude-opus-5-5")
             assert told.status == 429 and f"said by {limited}" in told.body.decode()
             assert (told.headers["retry-after"], told.headers["x-should-retry"]) == ("7", "false")
+            assert told.headers["x-ringfence-reason"] == "upstream_refused"
         records = await made.records()
         assert [record["upstream"] for record in records] == ["main"] * 3 + ["spare"] * 3
         outcomes = {(record["reason"], record["status"], record["cost_nanousd"]) for record in records}
@@ -123,7 +124,8 @@ async def test_only_upstreams_refusal_is_its_own(tmp_path: Path) -> None:
             made["main"].queue(answer)
             told = await made.ask("s")
             assert (told.status, [told.body], told.headers["x-odd"]) == (status, answer.chunks, "1")
-            assert told.headers["retry-after"] == "3" and "x-should-retry" not in told.headers
+            assert told.headers["retry-after"] == "3"
+            assert "x-should-retry" not in told.headers and "x-ringfence-reason" not in told.headers
 
 
 async def test_when_none_can_be_reached_the_last_is_named(tmp_path: Path) -> None:

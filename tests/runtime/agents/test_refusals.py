@@ -38,9 +38,23 @@ def refused(status: int | None, kind: str = "", message: str = "no", **headers: 
         (refused(404, "not_found_error"), "api_error"),
         (refused(413, "request_too_large"), "api_error"),
         (refused(500, "api_error", **NO_RETRY), "api_error"),
+        (refused(429, "rate_limit_error", **NO_RETRY), "api_error"),
         (refused(None, "invalid_request_error"), "api_error"),
     ],
-    ids=["451", "403", "in-stream", "fuse", "stop", "400", "401", "404", "413", "500-final", "in-stream-400"],
+    ids=[
+        "451",
+        "403",
+        "in-stream",
+        "fuse",
+        "stop",
+        "400",
+        "401",
+        "404",
+        "413",
+        "500-final",
+        "429-final",
+        "in-stream-400",
+    ],
 )
 def test_w54_final_refusal_has_its_reason(refusal: Refusal, null: str) -> None:
     advice = advise(refusal, NOW_MS)
@@ -61,8 +75,21 @@ def test_w54_final_refusal_has_its_reason(refusal: Refusal, null: str) -> None:
         (refused(409), None),
         (refused(400, "invalid_request_error", x_should_retry="true"), None),
         (refused(503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), None),
+        (refused(502, "api_error", x_ringfence_reason="upstream_unreachable", **NO_RETRY), None),
     ],
-    ids=["transport", "in-stream", "in-stream-late", "500", "502", "504", "408", "409", "asked-for", "503-date"],
+    ids=[
+        "transport",
+        "in-stream",
+        "in-stream-late",
+        "500",
+        "502",
+        "504",
+        "408",
+        "409",
+        "asked-for",
+        "503-date",
+        "every-upstream",
+    ],
 )
 def test_w56_passing_trouble_is_tried_again(refusal: Refusal, after: float | None) -> None:
     assert advise(refusal, NOW_MS) == Again(after)
@@ -76,7 +103,7 @@ def test_w56_passing_trouble_is_tried_again(refusal: Refusal, after: float | Non
         (refused(529, "overloaded_error", retry_after="5"), 5.0),
         (refused(None, "overloaded_error"), None),
         (refused(None, "rate_limit_error"), None),
-        (refused(429, "rate_limit_error", x_should_retry="false", retry_after="7"), 7.0),
+        (refused(429, "rate_limit_error", x_ringfence_reason="upstream_refused", **NO_RETRY, retry_after="7"), 7.0),
         (refused(429, "rate_limit_error", x_ringfence_reason="rate_limited", retry_after="2"), 2.0),
     ],
     ids=["429", "429-bare", "529", "in-stream-529", "in-stream-429", "429-of-every-upstream", "429-of-the-gateway"],
