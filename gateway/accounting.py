@@ -299,7 +299,7 @@ def _terms(place: Place, price: Price) -> Terms:
 
 
 def _unseen(ctx: RequestContext, hold: Hold) -> int:
-    """The least for an answer that was not read to its usage because its client left or it was stopped.
+    """The least for an answer that was not read to its usage because its client left or the gateway ended it.
 
     What an upstream made and nobody read is on its bill all the same, hidden thinking also of an answer of which
     something was seen. So leaving must not be cheaper than staying: a whole answer costs its hold, and under a strict

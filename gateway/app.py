@@ -54,6 +54,9 @@ from runtime.check import check
 SETTLE_SECONDS = 30.0
 """How long answers whose client has left may be read for their usage after the last running answer has ended."""
 
+BACKLOG = 1024
+"""Connections that wait to be accepted: a thousand agents may come at once, and one that is dropped waits a second or more."""
+
 Reread = Callable[[], Config]
 """The configuration as it is now. Raises ConfigInvalid."""
 
@@ -220,7 +223,7 @@ async def _serve(config: Config, config_path: Path, reread: Reread) -> None:
         try:
             for runner, listen in ((api, config.listen), (metrics, config.metrics)):
                 await runner.setup()
-                await web.TCPSite(runner, listen.host, listen.port).start()
+                await web.TCPSite(runner, listen.host, listen.port, backlog=BACKLOG).start()
             gateway.mounted.reached_at(own_url(api))
             _spare_the_collector()
             print(_ready_line(gateway, config_path, api, metrics), flush=True)

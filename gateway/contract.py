@@ -4,6 +4,7 @@ No behaviour beyond building the envelope; imports nothing of the gateway.
 """
 
 import json
+import re
 
 MESSAGES_PATH = "/v1/messages"
 COUNT_TOKENS_PATH = "/v1/messages/count_tokens"
@@ -36,6 +37,8 @@ SESSION_HEADERS = ("x-claude-code-session-id", "x-ringfence-session-id")
 AGENT_HEADERS = ("x-claude-code-agent-id", "x-ringfence-agent-id")
 PARENT_AGENT_HEADERS = ("x-claude-code-parent-agent-id", "x-ringfence-parent-agent-id")
 RUN_HEADER = "x-ringfence-run-id"
+RUN_ID = re.compile(r"wf_[a-z0-9-]{6,61}")
+"""Of a run of our own; those that clients name may be anything."""
 IDEMPOTENCY_HEADER = "idempotency-key"
 """On what starts or changes a run: the same key once more is answered as the first time, and does nothing."""
 DENIAL_FORM_HEADER = "x-ringfence-denial-form"

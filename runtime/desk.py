@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from runtime.check import Prepared, prepare
+from runtime.core.display import dollars
 from runtime.core.model import CallIndex, RunId, RunSpec, raw_of
 from runtime.core.recorded import Recorded
 from runtime.core.replay import NothingToResume, check_resumable
@@ -18,10 +19,10 @@ from runtime.library import NAME
 from runtime.mailbox import AgentOrder, AgentVerb, Answer, Mailbox, RunOrder, Verb
 from runtime.ports import Found, RunRow, ScriptMissing, Scripts, WorkspaceRefused
 from runtime.readings import Readings, Viewer
-from runtime.runs import Runs
+from runtime.runs import AWAKE_MAX, Runs
 
-DRIVEN_PER_USER_MAX = 200
-"""Runs of one user that a process drives at once, whatever their sessions: each one has a process of its own."""
+DRIVEN_PER_USER_MAX = AWAKE_MAX // 2
+"""Runs of one user that a process drives at once, whatever their sessions: what is left is for everybody else."""
 BUDGET_SCOPE = "run"
 """What `budget.spent()` counts (W113): the conversation that started a run is not known here."""
 
@@ -116,9 +117,7 @@ class Desk:
             await self._require_own_approval(row)
         most = self._settings.max_cost_nanousd
         if cap_nanousd is not None and most is not None and cap_nanousd > most and not viewer.operator:
-            text = (
-                f"a run may cost at most ${most / 1e9:.2f} here (runs.max_cost_usd); an operator may raise it further"
-            )
+            text = f"a run may cost at most {dollars(most)} here (runs.max_cost_usd); an operator may raise it further"
             raise RunError("denied", text)
         order = RunOrder(verb=verb, by=viewer.user, why=why, cap_nanousd=cap_nanousd)
         return await (self._resume(row, order) if verb == "resume" else self.mailbox.ask(row.id, order))

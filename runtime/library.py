@@ -10,10 +10,11 @@ import os
 import re
 from pathlib import Path
 
+from gateway.contract import RUN_ID
 from runtime.check import prepare
 from runtime.core.journal import RunLine, decode_line
 from runtime.core.limits import SCRIPT_BYTES_MAX
-from runtime.core.model import RUN_ID, Owner, RunId
+from runtime.core.model import Owner, RunId
 from runtime.ports import Found, RunStore, ScriptMissing
 from runtime.tools.beneath import Folder
 from runtime.tools.refusal import Refused

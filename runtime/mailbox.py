@@ -134,7 +134,7 @@ class Mailbox:
     async def _carry_out(self, run: RunId, order: Order) -> Answer:
         runner = await self._runs.tell(run, order.event())
         if isinstance(order, RunOrder) and order.verb == "approve":
-            runner.tell(on.Begun())
+            self._runs.go_on(runner)
         return order.shown(runner, self._clock.unix_ms())
 
     async def _send(self, run: RunId, order: Order) -> Answer:

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from runtime.core.model import CallIndex, RunId, Tokens
-from runtime.core.plans.card import Card, build_card
-from runtime.core.plans.card import Launch as Facts
+from runtime.core.plans.card import Card, Proposal, build_card
 from runtime.core.plans.preview import Earlier
 from runtime.core.program import program_of
 from runtime.core.recorded import Recorded
@@ -46,7 +45,7 @@ class Planner:
         earlier = await self._recorded(rows[0]["id"]) if rows else None
         async with self._stages:
             rehearsal = await dry_run(program_of(ready.spec), self._stage(ready), earlier=earlier)
-        facts = Facts(
+        proposal = Proposal(
             project=spec.workspace or "",
             name=spec.name,
             description=spec.description,
@@ -54,7 +53,7 @@ class Planner:
             script_sha256=spec.script_sha256,
             facts=ready.prepared.profile,
             limits=spec.limits,
-            session_model=spec.model,
+            run_model=spec.model,
             forced_model=spec.forced_model,
             models=spec.models,
             workspace=spec.workspace,
@@ -66,7 +65,7 @@ class Planner:
             last_script=None if earlier is None else earlier.spec.script,
             warnings=spec.warnings,
         )
-        return build_card(facts, self._prices.cost)
+        return build_card(proposal, self._prices.cost)
 
     async def card_of(self, viewer: Viewer, run: str) -> Card:
         """The same for a run that is there: what whoever approves it is shown."""

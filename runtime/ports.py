@@ -51,7 +51,7 @@ class Sandbox(Protocol):
         ...
 
     async def deliver(self, deliveries: Sequence[Delivery]) -> Sequence[Drained]:
-        """One drain after each delivery, in order; fewer when the script ended before the last."""
+        """One drain after each delivery, in order. Fewer: the script has ended, or was not told the rest yet."""
         ...
 
     async def close(self) -> None:

@@ -8,22 +8,21 @@ from typing import Any
 
 import msgspec
 
+from gateway.contract import RUN_ID
 from runtime.core.display import visible
 from runtime.core.journal import EndedLine, ErrorLine, IssuedLine, Line, RefusedLine, ResultLine, RunLine
-from runtime.core.model import OPEN_STATES, RUN_ID, RunId, RunState
+from runtime.core.model import OPEN_STATES, RunId, RunState
 from runtime.core.views.events import refused_start
 from runtime.core.views.taskstream import task_notification, task_progress, task_started, task_updated
 from runtime.core.views.view import View, aged
 from runtime.launch import RunError
 from runtime.ports import EventRow, RunRow
 from runtime.report import NotEnded, build_notification, notification_row, page_values, result_of
-from runtime.runner import LEASE_MS, Runner
+from runtime.runner import LEASE_MS, SNAPSHOT_SECONDS, Runner
 from runtime.runs import Runs, unknown
 
 POLL_SECONDS = 0.5
 """How often a run that another process drives is looked at for those who follow it."""
-PROGRESS_SECONDS = 0.25
-"""At most four snapshots a second (W182)."""
 EVENTS_READ = 200
 SILENT_MS = 5_000
 """A process renews its leases about once a second; not for so long, and it is not there, or stands still."""
@@ -227,7 +226,7 @@ class Readings:
             async with asyncio.timeout(POLL_SECONDS * 10):
                 await changed.wait()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PROGRESS_SECONDS):
+            async with asyncio.timeout(SNAPSHOT_SECONDS):
                 while not (runner.left or is_news(runner)):
                     await runner.changed.wait()
 

@@ -132,6 +132,7 @@ class _Play:
 
     async def _play(self, sandbox: Sandbox, program: Program) -> tuple[Ending, str]:
         drains: Sequence[Drained] = [await sandbox.start(program)]
+        untold: list[Delivery] = []
         while True:
             for drained in drains:
                 self._take_in(drained)
@@ -139,10 +140,11 @@ class _Play:
                     return _ended(drained.end, program)
             if self._is_cut_off:
                 return "calls", f"it had not ended after {self._stage.calls_max} calls"
-            deliveries = await self._next()
+            deliveries = untold or await self._next()
             if not deliveries:
                 return "stalled", f"it {STALLED}"
             drains = await sandbox.deliver(deliveries)
+            untold = deliveries[len(drains) :]
 
     def _take_in(self, drained: Drained) -> None:
         self._cast.next_drain()
@@ -203,9 +205,12 @@ class _Play:
 
     async def _next(self) -> list[Delivery]:
         """What the script is told next. Answers with a place go one by one: each may lead to one that was earlier."""
-        if self._wanted:
+        while self._wanted:
             op = self._wanted.popleft()
-            return [self._spend(await self._find(op), 0)]
+            delivery, seq = await self._find(op)
+            if seq is None:
+                return [self._spend(delivery, 0)]
+            heapq.heappush(self._first, (seq, op.id, delivery, 0))
         if self._first:
             _, _, delivery, tokens = heapq.heappop(self._first)
             return [self._spend(delivery, tokens)]
@@ -223,15 +228,15 @@ class _Play:
         self._spent += tokens
         return msgspec.structs.replace(delivery, spent=self._spent)
 
-    async def _find(self, op: WorkflowOp) -> Delivery:
+    async def _find(self, op: WorkflowOp) -> tuple[Delivery, int | None]:
+        """What the script is told, and the place that it has among the answers of an earlier run."""
         self._tally.nested += 1
         found = await self._program_of(op)
         if isinstance(found, str):
-            self._cast.nested_found(op, None)
-            return Delivery(id=op.id, scope=op.scope, thrown=Thrown(code="nested_workflow", message=found))
+            thrown = Thrown(code="nested_workflow", message=found)
+            return Delivery(id=op.id, scope=op.scope, thrown=thrown), self._cast.nested_found(op, None)
         program, source_sha256 = found
-        self._cast.nested_found(op, source_sha256)
-        return Delivery(id=op.id, scope=op.scope, program=program)
+        return Delivery(id=op.id, scope=op.scope, program=program), self._cast.nested_found(op, source_sha256)
 
     async def _program_of(self, op: WorkflowOp) -> tuple[Program, str] | str:
         """The nested workflow and the hash of its source, or why there is none."""

@@ -16,19 +16,9 @@ import msgspec
 from runtime.attempts import Attempts
 from runtime.core import happenings as on
 from runtime.core.aside import put_aside
-from runtime.core.journal import (
-    EndedLine,
-    ErrorLine,
-    Line,
-    PhaseLine,
-    RefusedLine,
-    ResultLine,
-    StateLine,
-    StoppedLine,
-    encode_line,
-)
+from runtime.core.journal import EndedLine, Line, PhaseLine, StateLine, encode_line
 from runtime.core.machine import Machine
-from runtime.core.model import OPEN_STATES, RunSpec, Usage
+from runtime.core.model import OPEN_STATES, RunSpec
 from runtime.core.run import Step
 from runtime.core.transitions import Illegal
 from runtime.core.views.view import View
@@ -55,14 +45,14 @@ RECENT_EVENTS = 256
 """Kept in memory for those who listen."""
 STORE_AWAY_SECONDS = 0.5
 """Pause before a journal that could not be reached is tried again."""
+GOING_ON = on.Begun | on.ResumeAsked | on.Unblocked
+"""What a run begins with, or goes on after a pause."""
 ROW_SECONDS = 0.5
 """How old the row of a run may be that lists show, between its changes of state."""
-
 SNAPSHOT_SECONDS = 0.25
+"""At most four a second (W182)."""
 
 Spawn = Callable[[str, Coroutine[Any, Any, Any]], asyncio.Task[Any]]
-
-NOTHING = Usage()
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +102,7 @@ class Runner:
         self.room: object | None = None
         """What spending limits left when they paused it."""
         self.idle_since_ms: int | None = None
-        """Since when it only waits for people."""
+        """Since when it only waits for people, for money or for a place."""
         self.held_at = ground.clock.monotonic()
         """When it was last sure that this process drives the run."""
         self._crew = ground.attempts.crew(self.spec, self.tell, telling.view, confirm=self.confirm)
@@ -123,7 +113,7 @@ class Runner:
         return self.telling.view
 
     def snapshot(self) -> dict[str, Any]:
-        """The run as people see it, made anew at most four times a second however many look (W182)."""
+        """The run as people see it: one for all who look, until it is old."""
         now = self._ground.clock.monotonic()
         if self._snapshot is None or now - self._snapshot[0] >= SNAPSHOT_SECONDS:
             self._snapshot = (now, self.view.record(self._ground.clock.unix_ms()))
@@ -133,6 +123,15 @@ class Runner:
     def spec(self) -> RunSpec:
         """Of the run."""
         return self.machine.run.spec
+
+    @property
+    def has_script(self) -> bool:
+        """Its script has a process, or gets one with what waits."""
+        return self.machine.has_script or any(isinstance(event, GOING_ON) for event, _ in self._waiting)
+
+    @property
+    def _rests(self) -> bool:
+        return self.machine.is_idle and self.machine.state in OPEN_STATES - {"running"} and not self._waiting
 
     def take_room(self) -> object | None:
         """What spending limits left when they refused an agent, before the run was paused for it; once."""
@@ -208,7 +207,7 @@ class Runner:
 
     async def retire(self) -> bool:
         """Give back everything but the lease; False: it has woken meanwhile."""
-        if not self.machine.is_idle or self.machine.state not in ("paused", "pending_approval"):
+        if not self._rests:
             return False
         self.left = True
         self.tell(on.Ticked())
@@ -276,8 +275,7 @@ class Runner:
         self.machine.take(on.SandboxLost("protocol", text), self._ground.clock.unix_ms())
 
     def _note_idle(self) -> None:
-        waits = self.machine.is_idle and self.machine.state in ("paused", "pending_approval")
-        self.idle_since_ms = (self.idle_since_ms or self._ground.clock.unix_ms()) if waits else None
+        self.idle_since_ms = (self.idle_since_ms or self._ground.clock.unix_ms()) if self._rests else None
 
     async def _carry(self, step: Step) -> None:
         if step.lines or self._row_is_due():
@@ -303,7 +301,7 @@ class Runner:
         """The lines are durable: tell everybody."""
         self.recent.extend(entry.events)
         for line in lines:
-            self._report(line)
+            self.telling.report(line, self._ground.listener, self._ground.clock.unix_ms())
         self.show()
 
     def show(self) -> None:
@@ -346,23 +344,6 @@ class Runner:
             workspace=spec.workspace,
             record=msgspec.Raw(msgspec.json.encode(self.view.record(now_ms))),
         )
-
-    def _report(self, line: Line) -> None:
-        listener = self._ground.listener
-        match line:
-            case StateLine() if line.before != line.after:
-                record = self.view.record(self._ground.clock.unix_ms())
-                listener.run_changed(self.spec, line, record)
-            case ResultLine():
-                listener.call_settled("cached" if line.cached else "done", line.usage)
-            case ErrorLine(seq=int()):
-                listener.call_settled("null" if line.thrown is None else "threw", line.usage)
-            case RefusedLine():
-                listener.call_settled("refused", NOTHING)
-            case StoppedLine() if line.seq is not None or line.reason in ("unawaited", "run_ended"):
-                listener.call_settled("stopped", line.usage)
-            case _:
-                pass
 
     def _do(self, command: on.Command) -> None:  # noqa: C901  # the table of commands
         match command:

@@ -1,7 +1,8 @@
 """All runs that a process drives: begins them, takes up what was left, lets idle ones sleep, passes on what people ask.
 
 A run is driven by whoever holds its lease. One that waits for people needs no process and no memory but its lease: its
-journal is enough to go on. How one is driven is `runner.py`, what people read of it `readings.py`.
+journal is enough to go on. Nor does one that waits for a place, since only so many scripts have a process at once: the
+oldest goes first. How one is driven is `runner.py`, what people read of it `readings.py`.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from runtime.core.aside import put_back, ref_of
 from runtime.core.journal import Line, RunLine, decode_line
 from runtime.core.machine import Machine
 from runtime.core.model import OPEN_STATES, CallIndex, RunId, RunSpec, raw_of
+from runtime.core.pausing import over_ms
 from runtime.core.recorded import Recorded, fold_journal
 from runtime.core.recovery import recover
 from runtime.core.replay import Replay
@@ -27,7 +29,10 @@ from runtime.runner import LEASE_MS, Ground, Runner
 from runtime.telling import Telling
 
 SLEEP_MS = 60_000
-"""How long a run waits for people before its process and its memory are given back."""
+"""How long a run waits for people before its process and its memory are given back, while nobody else needs them."""
+AWAKE_MAX = 200
+"""Runs whose script has a process at once. One takes 11 MB and more, so all of them some 2 GB, however many runs a
+restart, a new month or a raised limit lets go on together."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +49,11 @@ class Sleeping:
     """A run that waits, held by its lease alone."""
 
     lease: Lease
-    due_ms: int
-    """When something happens by itself: its time is over, a quota is reset."""
+    created_ms: int
+    ends_ms: int
+    """When its time is over."""
+    goes_on_ms: int | None
+    """From when on it needs nothing but a place to go on. None: something else has to happen first."""
     spec: RunSpec | None = None
     """Of one that goes on when a spending limit lets go."""
     room: object | None = None
@@ -63,6 +71,7 @@ class Runs:
         self.admission = admission
         self.workspaces = workspaces
         self.settings = settings
+        self.awake_max = AWAKE_MAX
         self.driven: dict[RunId, Runner] = {}
         self.sleeping: dict[RunId, Sleeping] = {}
         self.me = me
@@ -99,6 +108,9 @@ class Runs:
     async def tell(self, run: RunId, event: on.Event) -> Runner:
         """What a person wants of a run; it is durable then. Raises `RunError`, also `DrivenElsewhere`."""
         runner = await self.wake(run)
+        if isinstance(event, on.ResumeAsked) and runner.machine.state == "paused" and not self._has_place(runner):
+            text = f"{self.awake_max} runs are at work in this gateway, as many as may be; resume {run} when one ends"
+            raise RunError("max_workflow_runs", text)
         try:
             await runner.ask(event)
         except Illegal as error:
@@ -117,6 +129,16 @@ class Runs:
             sleeping = self.sleeping.pop(run, None)
             lease = sleeping.lease if sleeping is not None else await self._acquire(run)
             return await self._take_up(lease)
+
+    def go_on(self, runner: Runner) -> None:
+        """Begin what is queued, end pauses that are over, as soon as there is a place for its script."""
+        goes_on_ms = self._goes_on_ms(runner.machine)
+        if goes_on_ms is None or goes_on_ms > self.ground.clock.unix_ms() or runner.has_script or not self._places():
+            return
+        if runner.machine.state == "queued":
+            runner.tell(on.Begun())
+        for reason in runner.machine.run.pauses:
+            runner.tell(on.Unblocked(reason))
 
     async def recorded(self, run: RunId) -> Recorded:
         """Its journal folded, values included. Raises `RunError`."""
@@ -173,36 +195,36 @@ class Runs:
             except Exception as error:  # noqa: BLE001  # one that cannot be read keeps no other from going on
                 _log.warning("run %s cannot be taken over (%s: %s)", row.id, type(error).__name__, error)
             else:
-                if self.settings.auto_resume:
-                    runner.tell(on.Unblocked("host_restart"))
+                self.go_on(runner)
+                await self._lay_down()
 
     async def let_sleep(self) -> None:
-        """Give back what idle runs hold, and wake those whose time has come."""
+        """Give back what idle runs hold, and let those go on whose time has come, the oldest first."""
+        await self._lay_down()
         now_ms = self.ground.clock.unix_ms()
-        for run, runner in list(self.driven.items()):
-            if runner.idle_since_ms is not None and now_ms - runner.idle_since_ms >= SLEEP_MS:
-                due_ms, spec = runner.machine.run.alarm_ms, runner.spec if runner.machine.waits_for_room else None
-                if await runner.retire():
-                    self.sleeping[run] = Sleeping(runner.lease, due_ms, spec, runner.room)
-        for run, sleeping in list(self.sleeping.items()):
-            if sleeping.due_ms <= now_ms:
+        for runner in sorted(self.driven.values(), key=lambda each: each.spec.created_ms):
+            self.go_on(runner)
+        for run, sleeping in self._by_age():
+            if sleeping.ends_ms <= now_ms:
                 (await self.wake(run)).tell(on.Ticked())
+            elif sleeping.goes_on_ms is not None and sleeping.goes_on_ms <= now_ms and self._places():
+                self.go_on(await self.wake(run))
 
     async def look_for_room(self) -> None:
         """Runs that a spending limit has paused go on when it lets go (W118)."""
-        for runner in list(self.driven.values()):
+        for runner in sorted(self.driven.values(), key=lambda each: each.spec.created_ms):
             if not runner.machine.waits_for_room or runner.left:
                 runner.room = None
             elif runner.room is None:
                 runner.room = runner.take_room() or await self.admission.room(runner.spec)
-            elif await self.admission.has_room(runner.spec, runner.room):
+            elif await self.admission.has_room(runner.spec, runner.room) and self._has_place(runner):
                 runner.tell(on.Unblocked("budget"))
-        for run, sleeping in list(self.sleeping.items()):
+        for run, sleeping in self._by_age():
             if sleeping.spec is None:
                 continue
             if sleeping.room is None:
                 sleeping.room = await self.admission.room(sleeping.spec)
-            elif await self.admission.has_room(sleeping.spec, sleeping.room):
+            elif self._places() and await self.admission.has_room(sleeping.spec, sleeping.room):
                 (await self.wake(run)).tell(on.Unblocked("budget"))
 
     async def purge(self) -> None:
@@ -222,6 +244,41 @@ class Runs:
                 await self.ground.store.release(each.lease)
             except StoreAway as error:
                 _log.warning("the lease of run %s runs out by itself: %s", each.lease.run, error)
+
+    # Places.
+
+    def _places(self) -> int:
+        """For scripts of runs that have no process yet."""
+        awake = sum(runner.has_script and not runner.left for runner in self.driven.values())
+        return max(0, self.awake_max - awake)
+
+    def _has_place(self, runner: Runner) -> bool:
+        return runner.has_script or self._places() > 0
+
+    def _goes_on_ms(self, machine: Machine) -> int | None:
+        """As in `Sleeping`."""
+        if machine.state == "queued":
+            return 0
+        if machine.state != "paused":
+            return None
+        return over_ms(machine.run, ("host_restart",) if self.settings.auto_resume else ())
+
+    async def _lay_down(self) -> None:
+        """Runs that rest sleep after a while; at once while more are awake than there are places."""
+        now_ms, driven = self.ground.clock.unix_ms(), list(self.driven.items())
+        rest_ms = SLEEP_MS if self._places() and len(driven) <= self.awake_max else 0
+        for run, runner in driven:
+            if runner.idle_since_ms is None or now_ms - runner.idle_since_ms < rest_ms:
+                continue
+            machine, lease = runner.machine, runner.lease
+            sleeping = Sleeping(lease, runner.spec.created_ms, machine.deadline_ms, self._goes_on_ms(machine))
+            if machine.waits_for_room:
+                sleeping.spec, sleeping.room = runner.spec, runner.room
+            if await runner.retire():
+                self.sleeping[run] = sleeping
+
+    def _by_age(self) -> list[tuple[RunId, Sleeping]]:
+        return sorted(self.sleeping.items(), key=lambda item: item[1].created_ms)
 
     # Building.
 
@@ -266,7 +323,7 @@ class Runs:
     def _ask_or_start(self, runner: Runner) -> None:
         run = runner.spec.id
         if runner.machine.state == "queued":
-            runner.tell(on.Begun())
+            self.go_on(runner)
         elif runner.spec.approval == "policy" and run not in self._asking:
             self._asking[run] = self.ground.spawn(f"approval of {run}", self._ask_policy(runner.spec))
 
@@ -276,8 +333,7 @@ class Runs:
         self._asking.pop(spec.id, None)
         try:
             if verdict.allow:
-                runner = await self.tell(spec.id, on.Approved(verdict.by or "policy"))
-                runner.tell(on.Begun())
+                self.go_on(await self.tell(spec.id, on.Approved(verdict.by or "policy")))
             else:
                 await self.tell(spec.id, on.Denied(verdict.by, verdict.message))
         except (RunError, StoreAway) as error:

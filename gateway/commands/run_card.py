@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.commands.output import plain, print_rich
-from gateway.commands.run_rows import count_text, dollars, several
+from gateway.commands.run_words import count_text, dollars, several
 
 CHOICES = {"o": "once", "a": "always", "n": "no", "v": "view", "e": "edit", "d": "diff"}
 

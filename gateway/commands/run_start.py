@@ -29,6 +29,7 @@ from gateway.commands.output import (
 )
 from gateway.commands.run_card import Card, choose, print_card
 from gateway.commands.run_rows import RunRow
+from gateway.commands.run_words import next_steps
 from gateway.commands.workflows import read_script
 from gateway.contract import ADMIN_PREFIX, RUNS_PATH
 
@@ -144,7 +145,8 @@ def start_run(client: GatewayClient, wanted: Wanted, person: Person, *, as_json:
     lines += [f"warning: {launch.warning}"] if launch.warning else []
     if launch.state == "pending_approval":
         why = f" ({launch.approval})" if launch.approval else ""
-        lines.append(f"it waits for a person{why}: ringfence runs approve {launch.run_id}")
+        steps = next_steps(client.read(f"{RUNS}/{path_part(launch.run_id)}", RunRow))
+        lines.append(": ".join([f"it waits for a person{why}", *steps]))
     print_rich(*map(plain, lines))
     return launch
 

@@ -9,7 +9,8 @@ import msgspec
 from gateway.commands.client import GatewayClient
 from gateway.commands.output import moment, plain, print_json_line, print_rich
 from gateway.commands.run_feed import RunFeed
-from gateway.commands.run_rows import RunRow, describe_run, event_line, exit_code_of
+from gateway.commands.run_rows import RunRow
+from gateway.commands.run_words import describe_run, event_line, exit_code_of
 
 
 def wait_for_run(client: GatewayClient, run: str, *, as_json: bool) -> int:

@@ -21,19 +21,9 @@ from gateway.commands.output import (
     print_rich,
 )
 from gateway.commands.run_card import Card, print_card, print_text
-from gateway.commands.run_rows import (
-    WORKING_STATES,
-    AgentRow,
-    Failures,
-    RunRow,
-    agent_table,
-    count_text,
-    describe_run,
-    dollars,
-    phase_table,
-    run_table,
-)
+from gateway.commands.run_rows import WORKING_STATES, AgentRow, Failures, RunRow
 from gateway.commands.run_start import RUNS, Wanted, body_of
+from gateway.commands.run_words import agent_table, count_text, describe_run, dollars, phase_table, run_table
 from gateway.contract import ADMIN_PREFIX, DRAFT_PATH
 
 MISSES = {

@@ -20,8 +20,9 @@ from rich.live import Live
 from gateway.commands.client import GatewayClient, GatewayRefused
 from gateway.commands.output import EXIT_DONE, CommandFailed, plain, print_rich
 from gateway.commands.run_feed import RunFeed
-from gateway.commands.run_rows import AgentRow, RunRow, describe_run, event_line, exit_code_of, phase_table
+from gateway.commands.run_rows import AgentRow, RunRow
 from gateway.commands.run_wait import goes_on, wait_for_run
+from gateway.commands.run_words import describe_run, event_line, exit_code_of, phase_table
 from gateway.commands.watch_screen import Order, Screen, draw
 
 REFRESH_SECONDS = 0.5

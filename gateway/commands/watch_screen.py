@@ -14,12 +14,8 @@ from rich.cells import set_cell_size
 from rich.text import Text
 
 from gateway.commands.output import plain
-from gateway.commands.run_rows import (
-    STOPPED_STATES,
-    WORKING_STATES,
-    AgentRow,
-    PhaseRow,
-    RunRow,
+from gateway.commands.run_rows import STOPPED_STATES, WORKING_STATES, AgentRow, PhaseRow, RunRow
+from gateway.commands.run_words import (
     count_text,
     duration,
     money,
@@ -186,13 +182,13 @@ def draw(screen: Screen, width: int, height: int, *, since_ms: int = 0) -> list[
     run = screen.run
     if run is None:
         return [plain("reading the run ..."), *_footer(screen, width)][:height]
-    head = _head(screen, run, since_ms, width)
-    footer = _footer(screen, width)
-    phases = _phase_lines(_Sight(width, since_ms, screen), run.phases, min(PHASES_SHOWN, max(1, height // 4)))
+    sight = _Sight(screen, width, since_ms)
+    head, footer = _head(sight, run), _footer(screen, width)
+    phases = _phase_lines(sight, run.phases, min(PHASES_SHOWN, max(1, height // 4)))
     notes = [Text(f"  {clean(note)}", style="dim") for note in list(screen.notes)[-NOTES_SHOWN:]]
     notes = notes if height >= 20 else []
     room = height - len(head) - len(phases) - len(notes) - len(footer)
-    agents = _agent_lines(_Sight(width, since_ms, screen), room)
+    agents = _agent_lines(sight, room)
     empty = [Text()] * max(0, room - len(agents))
     lines = [*head, *phases, *agents, *empty, *notes][: max(0, height - len(footer))]
     for line in (lines := [*lines, *footer[:height]]):
@@ -207,15 +203,16 @@ def clean(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """How much fits, and how old it is."""
+    """What is looked at, how much of it fits, and how old it is."""
 
+    screen: Screen
     width: int
     since_ms: int
-    screen: Screen
 
 
-def _head(screen: Screen, run: RunRow, since_ms: int, width: int) -> list[Text]:
-    elapsed = run.elapsed_ms + (since_ms if run.state in ("running", "paused") else 0)
+def _head(sight: _Sight, run: RunRow) -> list[Text]:
+    width = sight.width
+    elapsed = run.elapsed_ms + (sight.since_ms if run.state in ("running", "paused") else 0)
     state = clean(run.status.text or run.state)
     name = Text(clean(run.name), style="bold")
     name.truncate(max(8, width - len(state) - len(run.id) - 4), overflow="ellipsis")
@@ -232,12 +229,13 @@ def _head(screen: Screen, run: RunRow, since_ms: int, width: int) -> list[Text]:
             f"{duration(elapsed)}  {done} agents done, {failed} failed{also}, "
             f"{running} running  {count_text(new.total_tokens)} tokens  {money(new)}"
         )
-    return [title, Text(sums), *_word(screen, run, width)]
+    return [title, Text(sums), *_word(sight, run)]
 
 
-def _word(screen: Screen, run: RunRow, width: int) -> list[Text]:
+def _word(sight: _Sight, run: RunRow) -> list[Text]:
     """The one thing to know now."""
-    if not screen.connected:
+    width = sight.width
+    if not sight.screen.connected:
         return _wrapped("the connection is gone; trying again ...", "bold yellow", width)
     if run.failure is not None:
         return _wrapped(f"{run.failure.detail}: {run.failure.message}", "red", width)

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.commands.client import GatewayClient, path_part
 from gateway.commands.output import EXIT_DONE, EXIT_FAILED, CommandFailed, moment, plain, print_json, print_rich, table
-from gateway.commands.run_rows import several
+from gateway.commands.run_words import several
 from gateway.core.decisions.decision import CallSite, ScriptProfile
 from gateway.core.oversight.scripts import is_sha256
 from gateway.ports import ScriptProfiler

@@ -18,8 +18,8 @@ import yaml
 
 from gateway.config.document import Entry, Text
 from gateway.config.model import Secret
+from gateway.core.money.pricing import NANOUSD_PER_USD
 
-NANOUSD_PER_USD = 1_000_000_000
 USD_MAX = 1_000_000_000
 """Largest limit in dollars: its nano-dollars still fit a 64-bit integer."""
 NUMBER_CHARS_MAX = 32

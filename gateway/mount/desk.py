@@ -1,11 +1,12 @@
 """The runtime's desk as the paths of the API know it: bodies in, mappings out, its errors as answers."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from gateway.core.decisions.decision import Principal
+from gateway.core.money.pricing import NANOUSD_PER_USD
 from gateway.mount.policy import owner_of
 from gateway.web.run_desk import (
     AgentOrder,
@@ -28,6 +29,7 @@ from gateway.web.run_desk import (
     StopRun,
 )
 from runtime.core.model import RunId
+from runtime.core.plans.card import Card
 from runtime.desk import AgentVerb, Desk
 from runtime.draft.drafting import DraftAsked, Drafter
 from runtime.launch import Kind, Launch, RunError
@@ -35,7 +37,6 @@ from runtime.planning import Planner
 from runtime.ports import EventRow, StoreAway
 from runtime.readings import Progress, Readings, Viewer
 
-NANOUSD_PER_USD = 1_000_000_000
 ANSWERS: dict[Kind, tuple[int, str]] = {
     "invalid_request": (400, "invalid_request_error"),
     "invalid_script": (400, "invalid_script"),
@@ -90,14 +91,13 @@ class MountedDesk:
         """The approval card."""
         launch = launch_of(principal, request)
         card, reason = await _answered(self._planner.card(launch)), await _answered(self._desk.asked(launch))
-        return {**msgspec.structs.asdict(card), "approval": {"needed": reason is not None, "reason": reason}}
+        return _card_row(card, reason)
 
     async def card_of(self, principal: Principal, run: str) -> Shown:
         """The card of a run that is there."""
         card = await _answered(self._planner.card_of(_viewer(principal), run))
         asked = (await self.record(principal, run))["approval"]
-        reason = None if asked is None else asked["reason"]
-        return {**msgspec.structs.asdict(card), "approval": {"needed": asked is not None, "reason": reason}}
+        return _card_row(card, None if asked is None else asked["reason"])
 
     async def draft(self, principal: Principal, request: DraftWorkflow) -> Shown:
         """A script that a model wrote, and what the writing took."""
@@ -221,16 +221,15 @@ class MountedDesk:
 
 def launch_of(principal: Principal, request: StartRun) -> Launch:
     """What was asked for, in the runtime's words."""
-    has_args = isinstance(request.args, msgspec.Raw)
+    args = request.args if isinstance(request.args, msgspec.Raw) else None
     cap = request.max_cost_usd
-    source: Literal["api", "cli"] = "api"
     return Launch(
         owner=owner_of(principal),
         script=request.script,
         script_path=request.script_path,
         name=request.name,
-        args=request.args if isinstance(request.args, msgspec.Raw) else None,
-        has_args=has_args,
+        args=args,
+        has_args=args is not None,
         resume_from=None if request.resume_from_run_id is None else RunId(request.resume_from_run_id),
         resume_mode=request.resume_mode,
         title=request.title,
@@ -243,8 +242,12 @@ def launch_of(principal: Principal, request: StartRun) -> Launch:
         budget_tokens=request.budget_tokens,
         consent=request.consent,
         script_sha256=request.script_sha256,
-        source=source,
     )
+
+
+def _card_row(card: Card, reason: str | None) -> Shown:
+    """`reason`: why a person has to approve it first; None: nobody has to."""
+    return {**msgspec.structs.asdict(card), "approval": {"needed": reason is not None, "reason": reason}}
 
 
 async def _answered(work: Awaitable[T]) -> T:

@@ -8,13 +8,13 @@ import shutil
 
 from gateway.config import Config
 from gateway.config.model import Runs
-from gateway.mount import build_settings
+from gateway.core.money.pricing import NANOUSD_PER_USD
+from gateway.mount import build_settings, find_shell
 from runtime.core.limits import Limits
 from runtime.ports import SandboxFailed
 from runtime.sandbox.host import ChildSandboxes
-from runtime.tools.bubblewrap import NoSandbox, find_bubblewrap
+from runtime.tools.bubblewrap import NoSandbox
 
-NANOUSD_PER_USD = 1_000_000_000
 HOUR_SECONDS = 3_600
 APPROVAL = {"policy": "approved where a rule wants it", "ask": "each approved by a person", "never": "never approved"}
 
@@ -59,7 +59,5 @@ async def _sandbox_line(limits: Limits) -> str:
 
 
 async def _shell_line(runs: Runs) -> str:
-    if not runs.bash:
-        return "off (runs.bash)"
-    found = await find_bubblewrap()
+    found = await find_shell(runs)
     return f"not offered: {found.reason}" if isinstance(found, NoSandbox) else f"in bubblewrap ({found.path})"

@@ -42,7 +42,7 @@ class RunTold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What became of it. `by`: the person, when one did it. `sums` None: nothing has begun."""
+    """What became of it. `by`: the person, when one did it."""
 
     before: str | None
     after: str
@@ -53,7 +53,7 @@ class Change:
     """How it stands, in one line of our own."""
     outcome: Mapping[str, int] = field(default_factory=dict[str, int])
     """The census so far (W174)."""
-    sums: RunSums | None = None
+    sums: RunSums = field(default_factory=RunSums)
     """What it has come to so far."""
 
 
@@ -77,9 +77,8 @@ class RunNews:
                 self._open[told.run] = (change.after, now_ms)
         else:
             self._open.pop(told.run, None)
-            self.metrics.ended(change.after, change.sums or RunSums())
-        sums = None if change.sums is None else asdict(change.sums)
-        fields = {**asdict(told), **asdict(change), "sums": sums}
+            self.metrics.ended(change.after, change.sums)
+        fields = {**asdict(told), **asdict(change)}
         self.record("run", {"at_ms": now_ms, **fields})
         if self.webhook is not None:
             self.webhook.send(f"run.{change.after}", {"run": fields})

@@ -13,10 +13,10 @@ from prometheus_client.registry import Collector
 from gateway.contract import MAIN_AGENT
 from gateway.core.agents.lineage import AgentNode, RunNode, SessionNode, Tree
 from gateway.core.fuses.fuse import FuseBox, Scope
+from gateway.core.money.pricing import NANOUSD_PER_USD
 from gateway.core.oversight.controls import EVERYTHING, ControlRecord
 from gateway.telemetry.families import Families, Labels
 
-NANOUSD_PER_USD = 1_000_000_000
 WATCHED_MAX = 20_000
 """Sessions and runs, of each, that are watched until they rest; those that are more are not counted in histograms."""
 AGENTS_READ_MAX = 5_000

@@ -10,13 +10,13 @@ from prometheus_client.registry import Collector
 
 from gateway.core.money.budgets import SHARED_KINDS, LimitView
 from gateway.core.money.limits import kind_of
+from gateway.core.money.pricing import NANOUSD_PER_USD
 from gateway.core.routes.breaker import STATES
 from gateway.telemetry.blast_metrics import BlastSources
 from gateway.telemetry.families import bounded, flag
 from gateway.telemetry.policy_metrics import PolicySources
 from gateway.telemetry.run_metrics import OpenRuns
 
-NANOUSD_PER_USD = 1_000_000_000
 COST = "cost"
 LIMITS_MAX = 256
 """Distinct limits that become labels; operators and policies make them."""

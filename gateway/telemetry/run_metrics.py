@@ -11,9 +11,9 @@ from prometheus_client import Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from gateway.core.money.pricing import NANOUSD_PER_USD
 from gateway.telemetry.families import OTHER, Families, bounded
 
-NANOUSD_PER_USD = 1_000_000_000
 OPEN_STATES = ("pending_approval", "queued", "running", "paused")
 END_STATES = ("completed", "degraded", "failed", "stopped", "denied")
 """`degraded` is completed, with calls that gave no value."""

@@ -13,11 +13,11 @@ from gateway.context import RequestContext
 from gateway.core.money.budgets import Hold
 from gateway.core.money.limits import LimitRow, Series, kind_of
 from gateway.core.money.prices import Price
+from gateway.core.money.pricing import NANOUSD_PER_USD
 from gateway.core.wire.usage import Tokens, Usage
 from gateway.errors import Reason
 from gateway.telemetry.families import NONE, Families, Labels, flag
 
-NANOUSD_PER_USD = 1_000_000_000
 PICOUSD_PER_USD = 1_000_000_000_000
 RATIO_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1, 1.1, 1.25, 1.5, 2, 5)
 HOLD_EXHAUSTED = "hold_exhausted"

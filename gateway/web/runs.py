@@ -4,14 +4,13 @@ Any credential but a run's own may ask (W08); whose runs it meets is the desk's 
 `run_stream.py`.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, get_args
 
 import msgspec
 from aiohttp import web
 
-from gateway.contract import DRAFT_PATH, HEADER_VALUE_CHARS_MAX, IDEMPOTENCY_HEADER, RUNS_PATH
+from gateway.contract import DRAFT_PATH, HEADER_VALUE_CHARS_MAX, IDEMPOTENCY_HEADER, RUN_ID, RUNS_PATH
 from gateway.core.decisions.decision import Principal
 from gateway.web.middlewares import CONTEXT
 from gateway.web.run_answers import answering
@@ -64,7 +63,6 @@ AGENT_ORDERS: dict[str, type[AgentOrder]] = {
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_run_id = re.compile(r"wf_[a-z0-9-]{6,61}")
 
 
 def build_run_routes(desk: RunDesk, streams: RunStreams) -> list[web.RouteDef]:
@@ -259,7 +257,7 @@ def _too_large() -> RunRefused:
 def _id(request: web.Request) -> str:
     """What cannot be an id is as unknown as any other (W137)."""
     id = request.match_info["id"]
-    if _run_id.fullmatch(id) is None:
+    if RUN_ID.fullmatch(id) is None:
         raise unknown_run(id)
     return id
 
@@ -302,7 +300,7 @@ def _require_task_stream(request: web.Request, *, streamed: bool) -> None:
 
 def _before(request: web.Request) -> str | None:
     before = request.query.get("before")
-    if before is not None and _run_id.fullmatch(before) is None:
+    if before is not None and RUN_ID.fullmatch(before) is None:
         raise _malformed("before: the id of a run, as `next` of the page before gave it")
     return before
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from runtime.agents.endings import AttemptOver
 from runtime.core.limits import Limits
-from runtime.core.model import CallOptions, Usage
+from runtime.core.model import NANOUSD_PER_USD, CallOptions, Usage
 from runtime.ports import Clock
-
-NANOUSD_PER_USD = 1_000_000_000
 
 
 def limit_reached(detail: str) -> AttemptOver:

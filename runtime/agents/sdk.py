@@ -13,7 +13,7 @@ import httpx2
 import msgspec
 from anthropic import APIConnectionError, APIStatusError, AsyncAnthropic, AsyncStream, DefaultAioHttpClient, omit
 
-from gateway.contract import MESSAGES_PATH, REASON_HEADER
+from gateway.contract import MESSAGES_PATH, REASON_HEADER, REASON_MEMBER
 from runtime.agents.refusals import OwnWords, Refusal, Stalled
 
 CONNECT_SECONDS = 10.0
@@ -23,7 +23,7 @@ _NO_OTHER_BEARER = {"authorization": omit, "content-type": "application/json"}
 
 
 class _Error(msgspec.Struct):
-    ringfence_reason: str = ""
+    reason: str = msgspec.field(default="", name=REASON_MEMBER)
 
 
 class _Body(msgspec.Struct):
@@ -109,7 +109,7 @@ def _refusal(error: APIStatusError) -> Refusal:
 
 def _reason_of(error: APIStatusError) -> str:
     try:
-        return msgspec.convert(error.body, _Body).error.ringfence_reason
+        return msgspec.convert(error.body, _Body).error.reason
     except msgspec.ValidationError:
         return ""
 

@@ -24,7 +24,11 @@ PROBLEMS_MAX = 20
 _LANGUAGE = Language(tree_sitter_javascript.language())
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that a reviewer would not see, or that reorder what is seen; TAB and LF are fine."""
-_ZERO_WIDTH = re.compile("[\u200b-\u200d\u2060\ufeff]")
+_ZERO_WIDTH = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u2060-\u2064\u206a-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+_TAGS = "\U000e0000"
+"""The first of 128 characters that spell ASCII unseen; flags of regions are written with them."""
 _LINE_END = re.compile("\r\n?")
 _PREAMBLE = frozenset({"comment", "hash_bang_line", "html_comment", "empty_statement"})
 """What may stand before the first statement, with directives."""
@@ -111,12 +115,17 @@ def zero_width_warnings(text: str) -> tuple[str, ...]:
     first: dict[str, int] = {}
     counts: dict[str, int] = {}
     for found in _ZERO_WIDTH.finditer(text):
-        first.setdefault(found.group(), found.start())
-        counts[found.group()] = counts.get(found.group(), 0) + 1
+        kind = min(found.group(), _TAGS)
+        first.setdefault(kind, found.start())
+        counts[kind] = counts.get(kind, 0) + 1
     return tuple(
-        str(fault_in(text, offset, "zero_width_characters", f"U+{ord(character):04X}, {counts[character]} in all."))
-        for character, offset in first.items()
+        str(fault_in(text, offset, "zero_width_characters", f"{_code_of(kind)}, {counts[kind]} in all."))
+        for kind, offset in first.items()
     )
+
+
+def _code_of(kind: str) -> str:
+    return "U+E0000 to U+E007F" if kind == _TAGS else f"U+{ord(kind):04X}"
 
 
 def _check_tree(root: Node, source: bytes) -> tuple[tuple[CheckError, ...], bool | None]:

@@ -5,11 +5,14 @@ whoever writes HTML, a terminal or an envelope escapes for it once more.
 import re
 
 from runtime.core.limits import LABEL_CHARS_MAX
-from runtime.core.model import CallOptions
+from runtime.core.model import NANOUSD_PER_USD, CallOptions
 
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]"
+UNSEEN = (
+    "\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f"
 )
+"""What people do not see, a model reads, or that reorders what is seen; as it stands in a set of a pattern."""
+_UNSEEN = re.compile(f"[{UNSEEN}]")
 _CUT = "\u2026"
 
 
@@ -27,8 +30,8 @@ def clip(text: str, chars_max: int) -> str:
 
 def dollars(nanousd: int) -> str:
     """To the cent; below a dollar to a hundredth of one."""
-    digits = 2 if nanousd >= 1_000_000_000 else 4
-    return f"${nanousd / 1e9:.{digits}f}"
+    digits = 2 if nanousd >= NANOUSD_PER_USD else 4
+    return f"${nanousd / NANOUSD_PER_USD:.{digits}f}"
 
 
 def label_of(prompt: str, options: CallOptions) -> str:

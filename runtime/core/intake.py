@@ -1,5 +1,6 @@
 """What the script asked for in one drain, in program order: calls, phases, logs, timers, nested workflows."""
 
+import heapq
 from collections.abc import Sequence
 
 import msgspec
@@ -21,7 +22,7 @@ from runtime.core.model import CallIndex, Scope, Thrown, json_of
 from runtime.core.program import AgentOp, ClearOp, Drained, GroupOp, LogOp, PhaseOp, TimerOp, WarnOp, WorkflowOp
 from runtime.core.recovery import Settled, nested_delivery, timer_delivery
 from runtime.core.replay import Hit
-from runtime.core.run import Run
+from runtime.core.run import Run, SameNested
 from runtime.core.schemas import preflight
 from runtime.core.settling import adopt, over_budget, refuse, take_over
 
@@ -62,14 +63,25 @@ def fire(run: Run, id: int) -> None:
 
 
 def answer_nested(run: Run, id: int, answer: NestedFound | str) -> None:
-    """The script gets the program, or an error that it can catch."""
+    """What was looked for is found, or not. The answer that an earlier run got is given in its turn (W39)."""
     op = run.wanted.pop(id, None)
     if op is None:
         return
+    seq = None
+    if run.replay is not None:
+        seq = run.replay.nested_found(op, answer.source_sha256 if isinstance(answer, NestedFound) else None)
+    if seq is None:
+        tell_nested(run, op, answer)
+    else:
+        heapq.heappush(run.hits, (seq, op.id, SameNested(op, answer)))
+
+
+def tell_nested(run: Run, op: WorkflowOp, answer: NestedFound | str) -> None:
+    """The script gets the program, or an error that it can catch."""
     found = answer if isinstance(answer, NestedFound) else None
     line = NestedLine(
         at_ms=run.now_ms,
-        id=id,
+        id=op.id,
         scope=op.scope,
         seq=run.next_seq(),
         spent=run.spend.output_tokens,
@@ -83,8 +95,6 @@ def answer_nested(run: Run, id: int, answer: NestedFound | str) -> None:
         error=None if found else str(answer),
     )
     run.write(line)
-    if run.replay is not None:
-        run.replay.nested_found(op, line.source_sha256)
     run.outbox.append(nested_delivery(line))
 
 

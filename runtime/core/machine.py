@@ -1,9 +1,9 @@
-"""THE path of a run: `take(event, now_ms)` what happened, `advance()` gives the lines and the commands that follow.
-No I/O, no clock.
+"""THE path of a run: `take` what happened, then `advance` to the lines and commands that follow. No I/O, no clock.
 
     launch     open -> pending_approval | queued;  Approved, Denied;  Begun -> running, OpenSandbox
     a drain    ScriptDrained: `intake.py` takes in what the script asked for, in program order
     a call     issued -> (refused | taken over | queued) -> StartAttempt -> AttemptEnded: `settling.py`, `calls.py`
+    a pause    by a person, a cap, a quota, a restart, until that is lifted: `pausing.py`
     delivery   one settlement, one drain, in `seq` order: first recorded, then taken-over, then live ones (W39)
     an end     the script returns or throws, a brake trips, time is over, a person stops it: exactly one `ended` line
 
@@ -18,10 +18,9 @@ import msgspec
 
 from runtime.core import happenings as on
 from runtime.core.calls import Call
-from runtime.core.display import dollars
-from runtime.core.happenings import CloseSandbox, Deliver, Event, OpenSandbox, SetFrozen, WakeAt
-from runtime.core.intake import Strayed, answer_nested, fire, take_in
-from runtime.core.journal import EndedLine, HeldLine, MessageLine, RunLine, StateLine, WarningLine, lifted_line
+from runtime.core.happenings import CloseSandbox, Deliver, Event, OpenSandbox, WakeAt
+from runtime.core.intake import Strayed, answer_nested, fire, take_in, tell_nested
+from runtime.core.journal import EndedLine, HeldLine, MessageLine, RunLine, StateLine, WarningLine
 from runtime.core.limits import ARTEFACT_BYTES_MAX, MESSAGE_CHARS_MAX, MESSAGES_MAX
 from runtime.core.model import (
     OPEN_STATES,
@@ -29,16 +28,16 @@ from runtime.core.model import (
     Failure,
     FailureCode,
     Finished,
-    PauseReason,
     RunSpec,
     RunState,
     Usage,
     json_of,
 )
+from runtime.core.pausing import dues, lift, lift_due, pause, pause_at_cap, resume, waits_for_room
 from runtime.core.program import Delivery, Returned, program_of
 from runtime.core.recovery import Recovered
 from runtime.core.replay import Replay
-from runtime.core.run import Run, Step
+from runtime.core.run import Run, SameNested, Step
 from runtime.core.settling import (
     drop_call,
     end_attempt,
@@ -56,12 +55,9 @@ from runtime.core.sizes import confirm_text, large_warning
 from runtime.core.throws import STALLED, throw_text, unawaited_text
 from runtime.core.transitions import Illegal, Trigger, next_state
 
-FREEZING: frozenset[PauseReason] = frozenset({"budget", "quota"})
-"""Reasons for which agents wait too: their next request would only be refused (W118, W126)."""
 DELIVERIES_MAX = 100
 """In one message to the sandbox: what follows of them comes back in one message too."""
 LARGE = "large_workflow"
-RAISE = "raise the cap with a resume (maxCostUsd, --max-cost)"
 
 
 class Machine:
@@ -82,11 +78,14 @@ class Machine:
         return not self.run.busy and self.run.workforce.working == 0
 
     @property
+    def has_script(self) -> bool:
+        """Its script has a process, or gets one with the next step."""
+        return self.run.is_open or self.run.state == "running"
+
+    @property
     def waits_for_room(self) -> bool:
         """A limit on its owner's spending has paused it, not its own cap (W118)."""
-        run = self.run
-        cap = run.max_cost_nanousd
-        return "budget" in run.pauses and (cap is None or run.spend.cost_nanousd < cap)
+        return waits_for_room(self.run)
 
     def open(self, now_ms: int, *, ask: str | None) -> Step:
         """The first lines. `ask`: why a person has to approve it first."""
@@ -110,7 +109,7 @@ class Machine:
         for started in run.recovered.interrupted.values():
             run.write(interrupted_line(run, started))
         if run.state == "running":
-            self._pause(on.PauseAsked("host_restart", message="the process that drove this run ended"))
+            pause(run, on.PauseAsked("host_restart", message="the process that drove this run ended"))
         self._set_alarm()
         return self._done()
 
@@ -170,11 +169,11 @@ class Machine:
             case on.Ticked():
                 self._tick()
             case on.PauseAsked():
-                self._pause(event)
+                pause(run, event)
             case on.ResumeAsked():
-                self._resume(event)
+                resume(run, event)
             case on.Unblocked(reason=reason):
-                self._unblock(reason)
+                lift(run, reason)
             case on.StopAsked(by=by, message=message):
                 self._move("stop", None, by=by, message=message)
                 self._close(None, by=by, message=message)
@@ -202,8 +201,10 @@ class Machine:
     def _drained(self, event: on.ScriptDrained) -> None:
         run = self.run
         run.busy = False
-        run.left_to_tell = max(0, run.left_to_tell - run.in_flight)
-        delivered, run.in_flight = run.in_flight, 0
+        delivered = min(len(run.in_flight), len(event.drains))
+        run.outbox.extendleft(reversed(run.in_flight[delivered:]))
+        run.in_flight = ()
+        run.left_to_tell = max(0, run.left_to_tell - delivered)
         run.brakes.drained(delivered, sum(drained.cpu_seconds for drained in event.drains))
         try:
             for drained in event.drains:
@@ -242,12 +243,15 @@ class Machine:
         if run.busy:
             return
         if not run.outbox and run.hits and not run.wanted:
-            _, index, hit = heapq.heappop(run.hits)
-            settle_hit(run, run.calls[index], hit)
+            _, index, known = heapq.heappop(run.hits)
+            if isinstance(known, SameNested):
+                tell_nested(run, known.op, known.answer)
+            else:
+                settle_hit(run, run.calls[index], known)
         if run.outbox:
             some = min(len(run.outbox), DELIVERIES_MAX)
             deliveries: tuple[Delivery, ...] = tuple(run.outbox.popleft() for _ in range(some))
-            run.in_flight, run.busy = len(deliveries), True
+            run.in_flight, run.busy = deliveries, True
             run.order(Deliver(deliveries))
 
     def _start_calls(self) -> None:
@@ -283,10 +287,7 @@ class Machine:
         if call is None:
             return
         run.spend.ran(call, usage)
-        cap = run.max_cost_nanousd
-        if cap is not None and run.spend.cost_nanousd >= cap:
-            text = f"the run has cost {dollars(run.spend.cost_nanousd)} of its {dollars(cap)}; {RAISE}"
-            self._pause(on.PauseAsked("budget", message=text))
+        pause_at_cap(run)
         self._warn_if_large()
 
     def _attempt_ended(self, call: Call | None, finished: Finished) -> None:
@@ -317,13 +318,14 @@ class Machine:
     # Time, limits, people.
 
     @property
-    def _deadline_ms(self) -> int:
+    def deadline_ms(self) -> int:
+        """When its time is over, whatever it does by then."""
         spec = self.run.spec
         return spec.created_ms + int(spec.limits.lifetime_seconds * 1000)
 
     def _set_alarm(self) -> None:
         run = self.run
-        due = [self._deadline_ms, run.workforce.next_due_ms(), *run.pauses.values()]
+        due = [self.deadline_ms, run.workforce.next_due_ms(), *dues(run)]
         alarm_ms = min(at_ms for at_ms in due if at_ms is not None)
         if alarm_ms != run.alarm_ms:
             run.alarm_ms = alarm_ms
@@ -332,13 +334,11 @@ class Machine:
     def _tick(self) -> None:
         run = self.run
         run.alarm_ms = 0
-        if run.now_ms >= self._deadline_ms:
+        if run.now_ms >= self.deadline_ms:
             self._expire()
             return
         let_go(run, run.workforce.overdue(run.now_ms))
-        for reason, until_ms in list(run.pauses.items()):
-            if until_ms is not None and until_ms <= run.now_ms:
-                self._unblock(reason)
+        lift_due(run)
 
     def _expire(self) -> None:
         hours = self.run.spec.limits.lifetime_seconds / 3600
@@ -348,63 +348,6 @@ class Machine:
             self._close(None, message=text)
         else:
             self._fail(Failure(type="timeout_error", detail="lifetime", message=text))
-
-    def _pause(self, event: on.PauseAsked) -> None:
-        run = self.run
-        if run.state == "paused" and event.reason in run.pauses:
-            if event.by is not None:
-                raise Illegal(run.state, "pause")
-            return
-        before = run.state
-        if run.state != "paused":
-            run.state = next_state(run.state, "pause")
-        run.pauses[event.reason] = event.until_ms
-        run.write(
-            StateLine(
-                at_ms=run.now_ms,
-                before=before,
-                after="paused",
-                reason=event.reason,
-                by=event.by,
-                until_ms=event.until_ms,
-                message=event.message,
-            )
-        )
-        if (event.freeze or event.reason in FREEZING) and not run.frozen:
-            run.frozen = True
-            run.order(SetFrozen(True))
-
-    def _resume(self, event: on.ResumeAsked) -> None:
-        run = self.run
-        state = next_state(run.state, "resume")
-        cap = event.max_cost_nanousd
-        most = run.max_cost_nanousd if cap is None else cap
-        if most is not None and run.spend.cost_nanousd >= most:
-            text = f"its cost ({dollars(run.spend.cost_nanousd)}) has reached its cap ({dollars(most)})"
-            raise Illegal(run.state, f"resume while {text}: {RAISE}")
-        run.max_cost_nanousd = most
-        line = StateLine(at_ms=run.now_ms, before=run.state, after=state, reason="resumed", by=event.by)
-        self._unpause(msgspec.structs.replace(line, max_cost_nanousd=cap, message=event.message))
-
-    def _unblock(self, reason: PauseReason) -> None:
-        run = self.run
-        if reason not in run.pauses or (reason == "budget" and not self.waits_for_room):
-            return
-        del run.pauses[reason]
-        if not run.pauses:
-            after = next_state(run.state, "resume")
-            self._unpause(StateLine(at_ms=run.now_ms, before=run.state, after=after, reason="raised"))
-        else:
-            run.write(lifted_line(run.now_ms, reason))
-
-    def _unpause(self, line: StateLine) -> None:
-        run = self.run
-        run.write(line)
-        run.state = line.after
-        run.pauses.clear()
-        if run.frozen:
-            run.frozen = False
-            run.order(SetFrozen(False))
 
     def _warn_if_large(self) -> None:
         """Past the thresholds a run is told of once, and waits for a person where policy wants that (W145, W192)."""
@@ -420,7 +363,7 @@ class Machine:
         why = confirm_text(run.accepted, tokens, spec)
         if why is not None and not run.confirmed and run.state == "running":
             run.confirmed = True
-            self._pause(on.PauseAsked("threshold", message=why))
+            pause(run, on.PauseAsked("threshold", message=why))
 
     def _hand_over(self) -> None:
         """Attempts are closed and the run waits, as if the process had died (W127)."""
@@ -428,7 +371,7 @@ class Machine:
         for call in run.calls:
             if call.state == "running":
                 suspend(run, call)
-        self._pause(on.PauseAsked("host_restart", message="the process that drove this run was stopped"))
+        pause(run, on.PauseAsked("host_restart", message="the process that drove this run was stopped"))
 
     # The end.
 

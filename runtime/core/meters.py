@@ -7,6 +7,7 @@ from runtime.core.limits import MISTAKES_MAX, PHASES_MAX, Limits
 from runtime.core.model import Failure, Usage
 
 NOTHING = Usage()
+IN_VAIN = "without starting an agent or a phase; bound its loops and timers"
 
 
 @dataclass(slots=True)
@@ -138,7 +139,7 @@ class Brakes:
 
     @property
     def is_refused_out(self) -> bool:
-        """So many calls were refused that the run ends (W99)."""
+        """So many calls came to nothing that the run ends (W99)."""
         return self.refusals >= self.limits.refusals or self.mistakes >= MISTAKES_MAX
 
     def advanced(self) -> None:
@@ -170,12 +171,12 @@ class Brakes:
             kind = "thread_limit_error" if over == "agent_limit_error" else "program_error"
             return Failure(type=kind, detail=over, message=text)
         if self.idle_deliveries >= limits.idle_deliveries:
-            text = f"the script was woken {self.idle_deliveries} times without starting an agent or a phase"
+            text = f"the script was woken {self.idle_deliveries} times {IN_VAIN}"
             return Failure(type="program_error", detail="runaway_script", message=text)
         if self.idle_cpu_seconds >= limits.idle_cpu_seconds:
-            text = f"the script computed for {self.idle_cpu_seconds:.0f} s without starting an agent or a phase"
+            text = f"the script computed for {self.idle_cpu_seconds:.0f} s {IN_VAIN}"
             return Failure(type="program_error", detail="runaway_script", message=text)
         if self.total_cpu_seconds >= limits.total_cpu_seconds:
-            text = f"the script has used its {limits.total_cpu_seconds:.0f} s of computing time"
+            text = f"the script has used its {limits.total_cpu_seconds:.0f} s of CPU; leave to agents what takes long"
             return Failure(type="program_error", detail="script_timeout", message=text)
         return None

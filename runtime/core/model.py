@@ -1,6 +1,5 @@
 """The words of a run: its states, its calls, what became of them. Values only; what happens when is `machine.py`."""
 
-import re
 from typing import Any, Literal, NewType
 
 import msgspec
@@ -9,7 +8,6 @@ from runtime.core.limits import Limits
 
 RunId = NewType("RunId", str)
 """`wf_` and at least six of `[a-z0-9-]` (W03)."""
-RUN_ID = re.compile(r"wf_[a-z0-9-]{6,61}")
 AgentId = NewType("AgentId", str)
 CallIndex = NewType("CallIndex", int)
 """Which call of the run, in the order in which the script issued them, from 0; nested workflows included."""
@@ -43,6 +41,7 @@ ThrowCode = Literal[
 """Why a call threw (W55)."""
 PauseReason = Literal["person", "budget", "quota", "operator", "approval", "host_restart", "threshold"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
+NANOUSD_PER_USD = 1_000_000_000
 INHERIT = "inherit"
 """In place of a model: as if none were named."""
 EFFORTS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")

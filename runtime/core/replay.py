@@ -122,13 +122,17 @@ class Replay:
         if self._walk is not None:
             self._nested[op.id] = self._walk.reach_nested(op.scope)
 
-    def nested_found(self, op: WorkflowOp, source_sha256: str | None) -> bool:
-        """Is it the source that it was (None: there is none)? If not, its calls and what follows run live (W111)."""
+    def nested_found(self, op: WorkflowOp, source_sha256: str | None) -> int | None:
+        """When the old script got the same source (None: there is none): this one gets it in the same order (W39).
+
+        If it is another one, its calls and what follows run live (W111).
+        """
         old, child = self._nested.pop(op.id, (None, op.scope))
-        same = old is not None and old.source_sha256 == source_sha256
-        if self._walk is not None and not same:
+        if old is not None and old.source_sha256 == source_sha256:
+            return old.seq
+        if self._walk is not None:
             self._walk.spoil_nested(child)
-        return same
+        return None
 
     def _objection(self, past: Past | None, key: str) -> MissReason | None:
         if past is None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from runtime.core.branches import Batches
 from runtime.core.calls import Call, Workforce
-from runtime.core.happenings import Command
+from runtime.core.happenings import Command, NestedFound
 from runtime.core.journal import Line
 from runtime.core.meters import Brakes, Spend
 from runtime.core.model import Failure, Outcome, PauseReason, RunSpec, RunState, Scope
@@ -47,8 +47,16 @@ class Census:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SameNested:
+    """What was found for `workflow()` is what an earlier run found: a program, or why there is none."""
+
+    op: WorkflowOp
+    answer: NestedFound | str
+
+
 class Run:
-    """The state of the machine. Only `machine.py`, `intake.py` and `settling.py` change it."""
+    """The state of the machine. Only `machine.py`, `intake.py`, `settling.py` and `pausing.py` change it."""
 
     def __init__(self, spec: RunSpec, replay: Replay | None, recovered: Recovered) -> None:
         self.spec = spec
@@ -71,8 +79,8 @@ class Run:
         self.seq = recovered.seq
         self.outbox: deque[Delivery] = deque(recovered.deliveries)
         """Settlements that the script has not seen, in their order."""
-        self.hits: list[tuple[int, int, Hit]] = []
-        """Old order and index of calls whose result is taken over; a heap."""
+        self.hits: list[tuple[int, int, Hit | SameNested]] = []
+        """Old order of what is told again, with the index of a call, or the operation of a nested workflow; a heap."""
         self.replay = replay
         self.recovered = recovered
         self.nested = 0
@@ -88,7 +96,7 @@ class Run:
         """There is a sandbox."""
         self.busy = False
         """The script runs: what it asks for comes back soon."""
-        self.in_flight = 0
+        self.in_flight: tuple[Delivery, ...] = ()
         """Settlements that it is being told."""
         self.left_to_tell = len(recovered.deliveries)
         """Settlements of before a crash that it has not seen again."""

@@ -14,6 +14,7 @@ LAST_LOOK_SECONDS = 0.1
 INTERRUPT_SECONDS_LATER = 0.05
 """The engine reads coarser time, and a promise can swallow its interrupt: by then the allowance is used up for sure."""
 LINE_MESSAGE_CHARS_MAX = 500
+COMPUTE_LESS = "leave to agents what takes long, and bound its loops"
 
 
 class Broken(Exception):
@@ -59,9 +60,10 @@ class Allowance:
     def overrun(self) -> Broken:
         """What to say when the limit is reached."""
         if self._total_seconds - self._used_seconds <= self._drain_seconds:
-            return Broken("script_timeout", f"the script used more than {self._total_seconds:g} s of CPU in all")
-        text = f"the script used more than {self._drain_seconds:g} s of CPU without waiting for anything"
-        return Broken("script_timeout", text)
+            used = f"{self._total_seconds:g} s of CPU in all"
+        else:
+            used = f"{self._drain_seconds:g} s of CPU without waiting for anything"
+        return Broken("script_timeout", f"the script used more than {used}; {COMPUTE_LESS}")
 
 
 class Taken:
@@ -165,4 +167,5 @@ def flooded() -> Broken:
 
 def out_of_memory() -> Broken:
     """The heap is full."""
-    return Broken("script_out_of_memory", "the heap of the script is full (or it threw null, which looks the same)")
+    text = "the heap of the script is full (or it threw null, which looks the same); keep less of what agents gave"
+    return Broken("script_out_of_memory", text)

@@ -33,8 +33,6 @@ from runtime.core.program import (
 )
 
 OPS_PER_DRAIN_MAX = 20_000
-OPS_PER_EXCHANGE_MAX = 2 * OPS_PER_DRAIN_MAX
-"""In answer to all that is delivered at once: the gateway takes them in without a pause."""
 CHARS_PER_DRAIN_MAX = 16 * 1024 * 1024
 """Of the JSON of the operations that a script may queue before it waits."""
 SCOPE_CHARS_MAX = 8_192

@@ -15,7 +15,7 @@ from tests.gateway.runs.gated import Gated, gated
 from tests.support.gateway import CREDENTIAL, Serving, request_body
 from tests.support.upstream import Answer, ScriptedUpstream, stream_answer, text_block, tool_block
 
-TRAFFIC_SECONDS = 45
+TRAFFIC_SECONDS = 120
 BUDGETS: list[dict[str, Any]] = [
     {"account": "org", "window": "monthly", "limit_usd": 1000, "strict": True},
     {"account": "org", "window": "daily", "limit_usd": 500},

@@ -12,7 +12,7 @@ from tests.e2e.script import Block, Conversation
 from tests.support.upstream import text_block, tool_block
 
 HOLD_SECONDS = 120.0
-SILENCE_SECONDS_MAX = 16.0
+SILENCE_SECONDS_MAX = 18.0
 """The gateway promises a sign of life at least every 15 s."""
 TOOL_USE_ID = "toolu_e2e_workflow"
 SCRIPT = """export const meta = { name: 'trio', description: 'Ask three' }

@@ -10,7 +10,7 @@ from tests.e2e.script import Block, Conversation
 from tests.support.upstream import Answer, stream, text_block, tool_block
 
 HOLD_SECONDS = 60.0
-SILENCE_SECONDS_MAX = 16.0
+SILENCE_SECONDS_MAX = 18.0
 """The gateway promises a sign of life at least every 15 s."""
 
 

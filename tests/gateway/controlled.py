@@ -8,6 +8,7 @@ import aiohttp
 
 from tests.support.dialects import read_error, read_events, write_request
 from tests.support.gateway import SESSION, Serving
+from tests.support.patience import within
 from tests.support.upstream import stream, text_block
 
 INPUT_NANOUSD, OUTPUT_NANOUSD = 4_000, 20_000
@@ -41,8 +42,6 @@ class Client:
     got: bytes = b""
     cut: bool = False
     """Its answer broke off."""
-    ended_seconds: float = 0.0
-    """By the clock of the event loop."""
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self, gateway: Serving, body: dict[str, Any], headers: dict[str, str]) -> None:
@@ -55,7 +54,6 @@ class Client:
                     self.moved.set()
         except aiohttp.ClientPayloadError:
             self.cut = True
-        self.ended_seconds = asyncio.get_running_loop().time()
 
     async def until(self, text: bytes, count: int = 1) -> None:
         """Return once it has read a text so often."""
@@ -95,17 +93,16 @@ def ask(gateway: Serving, dialect: str = "anthropic", agent: str = "", session: 
 
 
 async def say(gateway: Serving, action: str, target: str, reason: str = "runaway") -> dict[str, Any]:
-    """What the operator is answered; the client's time counts from then."""
+    """What the operator is answered."""
     return await gateway.operator("controls", {"action": action, "target": target, "reason": reason})
 
 
 async def stop(gateway: Serving, target: str, *clients: Client) -> None:
     """Stop, and see these clients end in time."""
     answer = await say(gateway, "stop", target)
-    told_seconds = asyncio.get_running_loop().time()
     assert answer["control"]["state"] == "stopped", answer
-    await asyncio.wait([client.task for client in clients])
-    assert max(client.ended_seconds for client in clients) - told_seconds < STOP_SECONDS
+    async with within(STOP_SECONDS):
+        await asyncio.wait([client.task for client in clients])
 
 
 async def records(gateway: Serving, count: int) -> list[dict[str, Any]]:

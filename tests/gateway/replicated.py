@@ -1,6 +1,5 @@
 """Two gateways on one Postgres, by way of a proxy that can cut them off, and who asks them. No test lives here."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from gateway.app import SystemClock
 from gateway.stores.postgres.lines import connect
 from tests.gateway.controlled import AMPLE, PING_SECONDS
 from tests.support.gateway import SESSION, Serving, request_body, serving
+from tests.support.patience import within
 from tests.support.postgres import postgres_server
 from tests.support.proxy import Proxy, proxied
 from tests.support.upstream import Answer, Received, ScriptedUpstream, stream, text_block
@@ -98,13 +98,11 @@ async def say(
         return response.status, await response.read()
 
 
-async def soon(condition: Callable[[], Awaitable[bool]], seconds: float) -> float:
-    """Return when it holds, and how long that took; fail when it takes longer."""
-    clock = asyncio.get_running_loop().time
-    began = clock()
-    while not await condition():
-        assert clock() - began < seconds, f"not within {seconds} s"
-    return clock() - began
+async def soon(condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
+    """Return when it holds. Raises `TimeoutError` when that takes longer."""
+    async with within(seconds):
+        while not await condition():
+            pass
 
 
 def agree(

@@ -109,14 +109,22 @@ class Several:
 
 @contextlib.asynccontextmanager
 async def several(
-    directory: Path, *names: str, keys: dict[str, Any] | None = None, **sections: Any
+    directory: Path,
+    *names: str,
+    keys: dict[str, Any] | None = None,
+    first: dict[str, Any] | None = None,
+    **sections: Any,
 ) -> AsyncGenerator[Several]:
-    """Anthropic-shaped upstreams of these names (`main` and `spare`) that say hello. `keys` of each; `clock` passes."""
+    """Anthropic-shaped upstreams of these names (`main` and `spare`) that say hello; `clock` passes.
+
+    `keys` are of each, `first` of the first alone.
+    """
     async with contextlib.AsyncExitStack() as stack:
         upstreams = {
             name: await stack.enter_async_context(ScriptedUpstream(hello)) for name in names or ("main", "spare")
         }
         rows = [configured(name, each.base_url, **(keys or {})) for name, each in upstreams.items()]
+        rows[0] |= first or {}
         gateway = await stack.enter_async_context(serving(directory, "", upstreams=rows, **sections))
         yield Several(gateway, upstreams)
 

@@ -23,6 +23,9 @@ from tests.support.policies import POLICIES
 from tests.support.process import Served, refusal_to_serve, run_cli, served
 from tests.support.upstream import SSE_HEADERS, Answer, ScriptedUpstream, stream, stream_answer, text_block
 
+pytestmark = pytest.mark.timeout(240)
+"""Some start several gateways, and each checks its policies first."""
+
 USAGE = {"input_tokens": 100, "output_tokens": 15_000}
 COST_NANOUSD = 15_000 * 20_000 + 100 * 4_000
 STRICT = [{"account": "org", "window": "total", "limit_usd": 5, "strict": True}]

@@ -23,6 +23,7 @@ from gateway.web.drains import DRAINS_MAX
 from tests.support.clouds.eventstream import EVENT_STREAM_HEADERS, event_stream
 from tests.support.dialects import write_request
 from tests.support.gateway import CREDENTIAL, UPSTREAM_KEY, Serving, config_document, request_body, serving
+from tests.support.storm import open_crowd
 from tests.support.streams import block_start, text_delta
 from tests.support.upstream import (
     JSON_HEADERS,
@@ -253,7 +254,7 @@ async def unanswered() -> AsyncGenerator[str]:
 async def test_client_gone_before_the_request_could_be_sent_is_billed_nothing(tmp_path: Path, whole: bool) -> None:
     async with unanswered() as url:
         row = {"id": "main", "backend": "anthropic", "base_url": url, "api_key": UPSTREAM_KEY}
-        rows = [row | {"connect_timeout_seconds": 0.5}]
+        rows = [row | {"connect_timeout_seconds": 2}]
         async with serving(tmp_path, "", upstreams=rows, budgets=AMPLE) as gateway:
             client = asking(gateway, stream=not whole)
             while (await upstreams(gateway))[0][0] == 0:
@@ -330,7 +331,7 @@ async def test_storm_of_clients_that_leave_before_whole_answers_is_settled_in_fu
     async with (
         Holding(lambda _: answer_of(whole=True)) as upstream,
         serving(tmp_path, upstream.base_url, budgets=AMPLE) as gateway,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as crowd,
+        open_crowd() as crowd,
     ):
         crowded = dataclasses.replace(gateway, client=crowd)
         waiting = [asyncio.ensure_future(crowded.post(body).__aenter__()) for _ in range(clients)]

@@ -26,6 +26,7 @@ from tests.gateway.replicated import (
     soon,
 )
 from tests.support.gateway import SESSION, Serving
+from tests.support.patience import within
 from tests.support.postgres import postgres_server
 from tests.support.process import served
 from tests.support.upstream import SSE_HEADERS, Answer, ScriptedUpstream, stream, text_block, tool_block
@@ -70,7 +71,7 @@ async def test_approval_that_is_asked_here_and_decided_there_wakes_who_waits_her
         asking = asyncio.create_task(say(both.here))
         item = await item_in(both.there, "waiting")
         decided = await both.there.operator(f"approvals/{item['id']}", {"verdict": "approve", "why": "read it"})
-        async with asyncio.timeout(WRITTEN_SECONDS):
+        async with within(WRITTEN_SECONDS):
             status, got = await asking
         late = await both.here.operator(f"approvals/{item['id']}", {"verdict": "deny"})
         assert decided["state"] == "approved" and status == 200 and b"make deploy" in got.replace(b'"}}', b"")
@@ -104,7 +105,7 @@ async def test_script_that_is_approved_here_starts_what_waits_for_it_there(tmp_p
         asking = asyncio.create_task(say(both.there))
         await item_in(both.there, "waiting")
         entry = await both.here.operator("scripts", {"why": "read it", "script": SCRIPT})
-        async with asyncio.timeout(WRITTEN_SECONDS):
+        async with within(WRITTEN_SECONDS):
             waited = await asking
         again = await say(both.there, session="another")
         shown = await both.there.operator(f"scripts/{sha256(SCRIPT.encode()).hexdigest()}")

@@ -23,6 +23,7 @@ from tests.gateway.replicated import (
     soon,
 )
 from tests.support.gateway import CREDENTIAL, SESSION
+from tests.support.patience import within
 from tests.support.upstream import Answer, ScriptedUpstream, stream, text_block, tool_block
 
 BOB = CREDENTIAL.replace("alice", "bob")
@@ -84,15 +85,19 @@ FUSES: list[tuple[str, str, float, int]] = [
 async def test_fuse_of_what_two_gateways_count_blows_late_by_no_more_than_they_need_to_tell_and_is_replaced_at_both(
     tmp_path: Path, scope: str, meter: str, limit: float, fits: int
 ) -> None:
-    clock, numbers, times = asyncio.get_running_loop().time, count(), list[float]()
+    numbers, times = count(), list[float]()
 
     def answer(_: Any) -> Answer:
-        times.append(clock())
+        times.append(patience.seconds)
         if meter == "tool_calls":
             return calling(next(numbers))
         return Answer(chunks=stream((text_block("Hi."),), usage={"input_tokens": 0, "output_tokens": 100}))
 
-    async with ScriptedUpstream(answer) as upstream, pair(tmp_path, upstream, fuses={scope: {meter: limit}}) as both:
+    async with (
+        within(30) as patience,
+        ScriptedUpstream(answer) as upstream,
+        pair(tmp_path, upstream, fuses={scope: {meter: limit}}) as both,
+    ):
 
         async def work(number: int) -> int:
             asked = 1

@@ -16,7 +16,8 @@ PLENTY = [{"account": "org", "window": "total", "limit_usd": 1000, "strict": Tru
 USAGE = {"input_tokens": 100, "output_tokens": 14_000}
 COST_NANOUSD = 100 * 4_000 + 14_000 * 20_000
 HELLO_NANOUSD = 100 * 4_000 + 20 * 20_000
-SILENCE_SECONDS = 0.1
+IMPATIENT = {"read_timeout_seconds": 0.5}
+"""Of the upstream that falls silent: one that answers has all the time that a busy machine needs."""
 NANOUSD_PER_USD = 1_000_000_000
 
 
@@ -34,7 +35,7 @@ def late(go: asyncio.Event) -> Answer:
 
 
 async def test_lost_attempt_and_the_answer_after_it_are_both_paid_once(tmp_path: Path) -> None:
-    async with several(tmp_path, keys={"read_timeout_seconds": SILENCE_SECONDS}, budgets=PLENTY) as made:
+    async with several(tmp_path, first=IMPATIENT, budgets=PLENTY) as made:
         made["main"].queue(Answer(never=True), refused(500))
         lost, clean = await made.ask("lost"), await made.ask("clean")
         assert (lost.status, clean.status, made.sent()) == (200, 200, [2, 2])
@@ -98,8 +99,8 @@ async def test_fifty_parallel_requests_that_fail_over_never_pass_a_strict_cap(tm
     def sometimes(received: Received) -> Answer:
         return dear(received) if dice.random() < 0.6 else refused(503)
 
-    names, keys = ("main", "spare", "last"), {"read_timeout_seconds": SILENCE_SECONDS, "concurrent_max": 20}
-    async with several(tmp_path, *names, keys=keys, budgets=STRICT_DOLLAR) as made:
+    names = ("main", "spare", "last")
+    async with several(tmp_path, *names, keys={"concurrent_max": 20}, first=IMPATIENT, budgets=STRICT_DOLLAR) as made:
         for name, responder in zip(names, (fails, sometimes, dear), strict=True):
             made[name].responder = responder
         asking = [made.ask(f"s{n}", stream=n % 2 == 0, max_tokens=14_000) for n in range(50)]
@@ -123,8 +124,7 @@ async def test_second_hold_that_does_not_fit_is_a_billing_error_and_leaves_nothi
         go.set()
         assert (await asking).status == 200
     budgets = [{"account": "org", "window": "total", "limit_usd": needed / NANOUSD_PER_USD, "strict": True}]
-    keys = {"read_timeout_seconds": SILENCE_SECONDS, "concurrent_max": 1}
-    async with several(capped, keys=keys, budgets=budgets) as made:
+    async with several(capped, keys={"concurrent_max": 1}, first=IMPATIENT, budgets=budgets) as made:
         made["main"].queue(Answer(never=True))
         told = await made.ask("s", **fields)
         (record,) = await made.records()

@@ -31,6 +31,8 @@ PLACES = {"before anything": 0, "before a block": 1, "within text": 3, "after te
 AFTER_CALL = 10
 """The same place once the client has a tool call, which it may be running."""
 PING_SECONDS = 0.02
+SILENCE_SECONDS = 1.0
+"""What an upstream sends at once has all the time that a busy machine needs."""
 NAMING = f"{faults.ARN} and projects/{faults.PROJECT_NUMBER} are out of quota"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -234,7 +236,7 @@ def stalled(kind: str, events: int) -> Answer:
 
 
 async def test_stalled_upstream_is_given_up_and_paid_by_what_was_seen(tmp_path: Path) -> None:
-    async with failing_clouds(tmp_path, ping_seconds=PING_SECONDS, read_timeout_seconds=0.3) as bench:
+    async with failing_clouds(tmp_path, ping_seconds=PING_SECONDS, read_timeout_seconds=SILENCE_SECONDS) as bench:
         pairs = list(itertools.product(bench.clouds, DIALECTS))
         for _, answer, text in STALLS:
             answers = {kind: answer(kind) for kind in bench.clouds}
@@ -254,7 +256,7 @@ async def test_stalled_upstream_is_given_up_and_paid_by_what_was_seen(tmp_path: 
 async def test_stalled_whole_answer_is_a_timeout(tmp_path: Path) -> None:
     silent = asyncio.Event()
     begun = Answer(200, (faults.JSON,), [b'{"type":"message",', silent])
-    async with failing_clouds(tmp_path, read_timeout_seconds=0.3) as bench:
+    async with failing_clouds(tmp_path, read_timeout_seconds=SILENCE_SECONDS) as bench:
         for answer, words in ((Answer(never=True), "did not answer in time"), (begun, "fell silent")):
             pairs = list(itertools.product(bench.clouds, DIALECTS))
             for outcome in await bench.ask_all(pairs, dict.fromkeys(bench.clouds, answer), stream=False):

@@ -29,7 +29,7 @@ REFUSES = {"strict": True, "on_reach": "refuse"}
 PLENTY = [{"account": "org", "window": "total", "limit_usd": 1000, "strict": True}]
 USAGE = {"input_tokens": 100, "output_tokens": 15_000}
 COST_NANOUSD = 15_000 * 20_000 + 100 * 4_000
-SILENCE_SECONDS = 0.2
+SILENCE_SECONDS = 1.0
 HOUR_SECONDS = 3600
 
 
@@ -146,7 +146,7 @@ def records(gateway: Serving) -> list[dict[str, Any]]:
 async def test_client_gone_before_headers_that_never_come_is_billed_by_the_floor(tmp_path: Path) -> None:
     async with (
         ScriptedUpstream() as upstream,
-        serving(tmp_path, "", upstreams=impatient(upstream.base_url, 1), budgets=STRICT_DOLLAR) as gateway,
+        serving(tmp_path, "", upstreams=impatient(upstream.base_url, 2), budgets=STRICT_DOLLAR) as gateway,
     ):
         upstream.queue(Answer(never=True))
         asking = asyncio.ensure_future(ask(gateway, "one"))

@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from gateway.core.estimates.clamping import CLAMP_TOKENS_MIN
@@ -28,6 +27,7 @@ from tests.support.storm import (
     Storm,
     at_rest,
     fickle,
+    open_crowd,
     owed,
     reported,
     steady,
@@ -40,6 +40,9 @@ DOLLAR = 1_000_000_000
 CAP = [{"account": "org", "window": "total", "limit_usd": 1, "strict": True, "on_reach": "refuse"}]
 SIZES = (50, 200, 1_000)
 
+pytestmark = pytest.mark.timeout(240)
+"""A thousand clients have much to do, and a gateway that was killed starts again."""
+
 
 @contextlib.asynccontextmanager
 async def storming(directory: Path, storm: Storm, **sections: Any) -> AsyncGenerator[tuple[Serving, ScriptedUpstream]]:
@@ -48,7 +51,7 @@ async def storming(directory: Path, storm: Storm, **sections: Any) -> AsyncGener
     async with (
         ScriptedUpstream(storm.answer) as upstream,
         serving(directory, upstream.base_url, **sections) as gateway,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as crowd,
+        open_crowd() as crowd,
     ):
         yield dataclasses.replace(gateway, client=crowd), upstream
 
@@ -191,7 +194,7 @@ async def test_gateway_killed_in_the_storm_counts_what_was_held_and_stays_below_
 
     async with (
         ScriptedUpstream(storm.answer) as upstream,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as crowd,
+        open_crowd() as crowd,
         contextlib.AsyncExitStack() as stack,
     ):
 

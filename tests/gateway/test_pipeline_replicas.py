@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.process import Served, served
-from tests.support.storm import COST_NANOUSD, Storm, at_rest, fickle, owed, reported, steady, trail_of
+from tests.support.storm import COST_NANOUSD, Storm, at_rest, fickle, open_crowd, owed, reported, steady, trail_of
 from tests.support.upstream import ScriptedUpstream
 
 pytestmark = pytest.mark.timeout(240)
@@ -92,7 +92,7 @@ async def replicas(directory: Path, storm: Storm, **sections: Any) -> AsyncGener
     database = server.fresh()
     async with (
         ScriptedUpstream(storm.answer) as upstream,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as crowd,
+        open_crowd() as crowd,
         contextlib.AsyncExitStack() as stack,
     ):
         several = Replicas(directory, storm, server, database, crowd)

@@ -32,6 +32,8 @@ ANSWER_SECONDS_MAX = 0.1
 """Of the gateway's thread, from a question at /healthz to its answer."""
 GAP_SECONDS_MAX = 15.0
 """Between two agents of the other run, on a machine that has much to do. Alone it takes about 0.02."""
+SILENCE_SECONDS_MAX = 30.0
+"""Of a script that works, on such a machine: what it may take is processor time."""
 OWNER = Principal(org="acme", team="platform", user="alice", credential="alice-laptop")
 STEADY = "for (;;) { await agent('next'); await new Promise(go => setTimeout(go, 20)) }"
 
@@ -78,7 +80,8 @@ async def attack(gateway: Running, name: str) -> tuple[dict[str, Any], dict[str,
     if limits is None:
         run = await gateway.start(text)
     else:
-        settings = Settings(limits=Limits(**limits), model="claude-sonnet-5-5")
+        patient = {"heartbeat_seconds": SILENCE_SECONDS_MAX} | limits
+        settings = Settings(limits=Limits(**patient), model="claude-sonnet-5-5")
         launch = Launch(owner=owner_of(OWNER), script=text)
         now_ms = time.time_ns() // 1_000_000
         prepared = await asyncio.to_thread(prepare, text)

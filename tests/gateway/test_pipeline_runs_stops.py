@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.running import Asked, Running, Said, reply, running
+from tests.support.patience import within
 from tests.support.upstream import Answer, text_block
 
 INPUT_NANOUSD, OUTPUT_NANOUSD = 4_000, 20_000
@@ -62,7 +63,7 @@ async def upstream_view(gateway: Running) -> dict[str, Any]:
 
 async def let_go(gateway: Running) -> None:
     """See the upstream's connection end in time."""
-    async with asyncio.timeout(LET_GO_SECONDS):
+    async with within(LET_GO_SECONDS):
         await gateway.model.received[0].gone.wait()
 
 
@@ -162,7 +163,7 @@ async def test_w127_gateway_that_ends_waits_for_no_answer_of_its_runs(tmp_path: 
     async with running(tmp_path, Standing(where), budgets=AMPLE) as gateway:
         run = await gateway.start("return await agent('stand')", model=MODEL)
         await standing_still(gateway, run, where)
-        async with asyncio.timeout(LET_GO_SECONDS):
+        async with within(LET_GO_SECONDS):
             await gateway.gateway.mounted.leave()
         await let_go(gateway)
         assert (await record_of_the_stopped(gateway))["reason"] == "stopped"
@@ -182,7 +183,7 @@ async def test_w131_many_requests_that_are_stopped_at_once_are_all_settled(tmp_p
         while (await upstream_view(gateway))["requests_total"] < 80:
             pass
         await gateway.order(run, "stop")
-        async with asyncio.timeout(5 * LET_GO_SECONDS):
+        async with within(5 * LET_GO_SECONDS):
             await asyncio.gather(*(each.gone.wait() for each in gateway.model.received))
         await gateway.serving.quiet()
         (limit,) = (await gateway.serving.operator("limits?account=org"))["limits"]

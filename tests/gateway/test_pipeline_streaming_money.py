@@ -21,6 +21,7 @@ from tests.gateway.test_pipeline_clients import ASKED, CLIENTS
 from tests.support.clouds.eventstream import EVENT_STREAM_HEADERS, event_stream
 from tests.support.dialects import read_events, text_of, tool_calls_of, write_request
 from tests.support.gateway import Serving, config_document, request_body, serving
+from tests.support.storm import open_crowd
 from tests.support.streams import block_start, delta, sdk_message, text_delta, tool_start
 from tests.support.upstream import (
     SSE_HEADERS,
@@ -339,7 +340,7 @@ async def test_storm_of_leaving_clients_is_drained_in_part_and_settled_in_full(t
     async with (
         ScriptedUpstream(lambda _: sse([b"".join(whole[:4]), go_on, *whole[4:]])) as upstream,
         serving(tmp_path, upstream.base_url, budgets=[AMPLE[0] | {"limit_usd": 100_000}]) as gateway,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as crowd,
+        open_crowd() as crowd,
     ):
         crowded = dataclasses.replace(gateway, client=crowd)
         responses = [await crowded.post(body) for _ in range(clients)]

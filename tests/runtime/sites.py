@@ -36,7 +36,7 @@ ALICE = Viewer("alice")
 OWNER = Owner(user="alice", credential="alice-laptop")
 SETTINGS = Settings(limits=Limits(stagger_ms=0), model="claude-opus-5-5")
 LOOK_SECONDS = 0.02
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 30.0
 
 
 class ToldAgents:

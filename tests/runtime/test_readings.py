@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from runtime.core.model import Finished, Thrown
+from runtime.core.model import Finished, RunId, Thrown
 from runtime.launch import RunError
 from runtime.ports import EventRow
-from runtime.readings import PROGRESS_SECONDS, Progress
+from runtime.readings import Progress
+from runtime.runner import SNAPSHOT_SECONDS
 from tests.runtime.driving import ALICE, BOB, OLGA, Site, driving
 
 LOOK = "return await agent('look')"
@@ -293,16 +294,20 @@ async def test_run_that_has_ended_has_no_driver() -> None:
 async def test_w182_end_of_a_task_is_told_at_once() -> None:
     async with driving() as site:
         late, loop = list[float](), asyncio.get_running_loop()
+
+        async def end_of(run: RunId) -> float:
+            await site.ended(run)
+            return loop.time()
+
         for prompt in "abcde":
-            gate, said_at = site.cast.hold(prompt), 0.0
+            gate = site.cast.hold(prompt)
             run = await site.start(f"return await agent('{prompt}')")
+            ending = asyncio.create_task(end_of(run))
             async for each in await site.readings.follow_task(ALICE, run):
-                progress = each.get("workflow_progress", [])
-                if not said_at and any(row.get("startedAt") for row in progress):
-                    said_at = loop.time()
+                if any(row.get("startedAt") for row in each.get("workflow_progress", [])):
                     gate.set()
-            late.append(loop.time() - said_at)
-        assert min(late) < PROGRESS_SECONDS / 2
+            late.append(loop.time() - await ending)
+        assert min(late) < SNAPSHOT_SECONDS / 2
 
 
 async def test_w91_agent_is_shown_with_its_whole_prompt() -> None:

@@ -187,6 +187,15 @@ async def test_w63_schema_that_no_agent_could_meet_is_told_before_the_run() -> N
     assert "schema" in rehearsal.warnings[0]
 
 
+async def test_w144_script_that_asks_for_much_is_rehearsed_to_its_end() -> None:
+    body = """
+    const much = () => { for (let i = 0; i < 6000; i++) phase(i % 2 ? 'a' : 'b') }
+    return (await parallel(Array.from({ length: 20 }, (_, i) => () => agent(`do ${i}`).then(much)))).length
+    """
+    rehearsal = await rehearse(META + body)
+    assert (rehearsal.ended, rehearsal.calls) == ("returned", 20)
+
+
 async def test_w110_missing_child_rejects_in_the_rehearsal_too() -> None:
     body = "try { await workflow('no-such') } catch (e) { throw new Error('caught ' + e.message) }"
     rehearsal = await rehearse(META + body)

@@ -227,6 +227,21 @@ async def test_w149_large_value_stands_beside_the_journal_and_is_back_in_place_w
         assert len(kept) < 100_000 < len((await site.readings.agent(ALICE, run, 0))["value"])
 
 
+async def test_w127_script_that_asks_for_much_after_each_agent_goes_on_after_a_restart() -> None:
+    body = """
+    for (let i = 0; i < 120; i++) { await agent('look'); for (let n = 0; n < 500; n++) phase(n % 2 ? 'a' : 'b') }
+    return await agent('last')
+    """
+    async with driving(settings=GOES_ON) as site:
+        site.cast.hold("last")
+        run = await site.start(body)
+        await site.cast.until_asked("last")
+        await site.runs.close()
+        async with driving(settings=GOES_ON, store=site.store, me="process b") as other:
+            await other.runs.take_over()
+            assert await other.value(run) == "re last"
+
+
 async def test_args_are_the_same_however_they_are_spelt() -> None:
     async with driving() as site:
         specs = [

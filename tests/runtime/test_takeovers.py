@@ -11,7 +11,7 @@ from runtime.core.journal import ResultLine, StartedLine, StateLine, StoppedLine
 from runtime.core.model import RunId
 from runtime.launch import RunError
 from runtime.ports import Lease, RunStore
-from tests.runtime.sites import ALICE, Site, opened_site, pass_seconds
+from tests.runtime.sites import ALICE, PATIENCE_SECONDS, Site, opened_site, pass_seconds
 from tests.runtime.stores.homes import Home, begin, run_row
 
 SCRIPT = """
@@ -88,7 +88,7 @@ async def test_w127_old_process_that_wakes_up_again_writes_nothing_more(shared_h
             await asyncio.sleep(0)
         lines = await new.store.lines(run)
         old.agents.let_go.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not former.left:
                 await former.changed.wait()
         assert await new.store.lines(run) == lines
@@ -102,7 +102,7 @@ async def test_w127_agent_of_a_process_that_stood_still_asks_no_model_for_a_run_
         await new.take_over(shared_home)
         old.clock.ahead_ms = new.clock.ahead_ms
         old.agents.let_go.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not former.left:
                 await former.changed.wait()
         await old.die()
@@ -125,7 +125,7 @@ async def test_w127_lease_that_was_lost_is_noticed_when_it_is_renewed(shared_hom
         former = old.driven(run)
         await new.take_over(shared_home)
         await old.runs.renew()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while run in old.runs.driven:
                 await asyncio.sleep(0)
         assert former.left and new.driven(run).machine.state == "paused"

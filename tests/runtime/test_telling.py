@@ -4,6 +4,7 @@ import msgspec
 
 from runtime.telling import Telling
 from tests.runtime.core.story import Story
+from tests.runtime.driving import Ear
 
 
 def test_w179_events_are_numbered_densely_over_all_lines() -> None:
@@ -21,3 +22,16 @@ def test_w93_view_stands_where_the_events_do() -> None:
     for line in story.lines:
         telling.feed(line)
     assert telling.view.record(story.now_ms) == story.record()
+
+
+def test_w190_each_call_is_told_once_by_its_end_and_tries_are_not() -> None:
+    story = Story().runs()
+    for _ in range(6):
+        story.issues()
+    story.starts(0).tries_again(0).gives(0).gives_cached(1).is_refused(2).starts(3).gives_null(3, "empty")
+    story.starts(4).throws(4).starts(5).is_stopped(5, "restarted").starts(5).is_stopped(5)
+    telling, ear = Telling(story.spec, "host"), Ear()
+    for line in story.lines:
+        telling.feed(line)
+        telling.report(line, ear, story.now_ms)
+    assert ear.settled == ["done", "cached", "refused", "null", "threw", "stopped"]

@@ -116,7 +116,7 @@ def refusal_to_serve(directory: Path, **sections: Any) -> str:
         env=environment(directory),
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=120,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (1, ""), ended

@@ -362,7 +362,7 @@ def served_runs(desk: FakeDesk) -> Generator[str]:
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    assert is_ready.wait(10)
+    assert is_ready.wait(30)
     (url, stop), loop = ready[0], desk.loop
     assert loop is not None
     try:

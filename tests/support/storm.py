@@ -39,6 +39,12 @@ Act = Callable[[], Awaitable[object]]
 """Something to be done at some moment, such as a look at the caps."""
 
 
+def open_crowd() -> aiohttp.ClientSession:
+    """Any number at once, none of whom is in a hurry: of those who come together most wait, to be let in at all."""
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=None)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """One client, and what it will do. Steps are counted from the beginning of the storm."""

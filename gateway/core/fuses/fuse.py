@@ -10,7 +10,7 @@ An illegal transition is a missing key of `TRANSITIONS`. When a fuse blows depen
     agents_per_minute, sessions_per_hour,   the 300th passes and the 301st blows the fuse
     output_tokens, total_tokens
     active_agents, depth, context_growth    the level with the one asked for: at depth 4 an agent of depth 5 blows it
-    the streaks of `loops.py`             the length of the streak with the one asked for
+    the streaks of `loops.py`               the length of the streak with the one asked for
     cost, seconds, stream_seconds           what was used so far: blown once it is at the limit
 
 After a replacement a meter counts from where it stood, without the one that was refused. A level that has fallen since

@@ -12,7 +12,7 @@ from gateway.core.money.prices import parse_prices as parse_prices
 from gateway.core.wire.names import FIRST_PARTY_BACKENDS, govcloud, regional
 from gateway.core.wire.usage import Tokens, Usage
 
-NANOUSD_PER_DOLLAR = 1_000_000_000
+NANOUSD_PER_USD = 1_000_000_000
 PICOUSD_PER_NANOUSD = 1_000
 SEARCH_SCALE = UNIT * UNIT
 """Web searches have no multiplier; this brings their price to the scale of the sums."""
@@ -91,7 +91,7 @@ def round_up_nanousd(picousd_units: int) -> int:
 def format_usd(nanousd: int) -> str:
     """Dollars, exactly: at least two decimals and never a rounded one (`$1.00`, `$0.000125`)."""
     sign = "-" if nanousd < 0 else ""
-    dollars, rest = divmod(abs(nanousd), NANOUSD_PER_DOLLAR)
+    dollars, rest = divmod(abs(nanousd), NANOUSD_PER_USD)
     decimals = f"{rest:09d}".rstrip("0").ljust(2, "0")
     return f"{sign}${dollars}.{decimals}"
 

@@ -88,7 +88,7 @@ class Facts(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Proposal:
     """What is known of a run that somebody wants to start."""
 
     project: str
@@ -98,7 +98,7 @@ class Launch:
     script_sha256: str
     facts: Facts
     limits: Limits
-    session_model: str | None = None
+    run_model: str | None = None
     forced_model: str | None = None
     """Every agent gets it, whatever the script says."""
     models: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -123,7 +123,7 @@ class ModelUse(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
     count: int
     inherited: bool = False
-    """The script names none: it is the session's."""
+    """The script names none: it is the run's own."""
     agent_type: str | None = None
 
 
@@ -159,7 +159,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     """The static profile, in full."""
     agents: AgentRange
     inheriting_sites: int
-    """Call sites that name no model and no agent type: they get the model of the session."""
+    """Call sites that name no model and no agent type: they get the run's own."""
     forced_model: str | None
     price: PriceRange
     cap_nanousd: int | None
@@ -178,67 +178,67 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def build_card(launch: Launch, cost: Cost) -> Card:
+def build_card(proposal: Proposal, cost: Cost) -> Card:
     """Put together; nothing is looked up."""
-    agents = _agents(launch)
-    shares = _shares(launch)
-    calls = launch.rehearsal.calls if launch.rehearsal is not None else None
-    price = price_by_history(launch.history, calls) or price_by_list(agents, shares, launch.typical, cost)
-    last = launch.last_script
+    agents = _agents(proposal)
+    shares = _shares(proposal)
+    calls = proposal.rehearsal.calls if proposal.rehearsal is not None else None
+    price = price_by_history(proposal.history, calls) or price_by_list(agents, shares, proposal.typical, cost)
+    last = proposal.last_script
     return Card(
-        name=launch.name,
-        description=launch.description,
-        phases=_phases(launch),
-        profile=msgspec.to_builtins(launch.facts),
+        name=proposal.name,
+        description=proposal.description,
+        phases=_phases(proposal),
+        profile=msgspec.to_builtins(proposal.facts),
         agents=agents,
-        inheriting_sites=sum(_inherits(site) for site in launch.facts.sites),
-        forced_model=launch.forced_model,
+        inheriting_sites=sum(_inherits(site) for site in proposal.facts.sites),
+        forced_model=proposal.forced_model,
         price=price,
-        cap_nanousd=launch.cap_nanousd,
-        workspace=launch.workspace,
-        isolations=tuple(launch.facts.isolations),
-        remaining_nanousd=launch.remaining_nanousd,
-        dry_run=launch.rehearsal,
-        script=launch.script,
-        diff="" if last is None else diff_scripts(last, launch.script),
-        consent=_consent(launch),
-        warnings=(*launch.warnings, *_warnings(launch, agents, price)),
+        cap_nanousd=proposal.cap_nanousd,
+        workspace=proposal.workspace,
+        isolations=tuple(proposal.facts.isolations),
+        remaining_nanousd=proposal.remaining_nanousd,
+        dry_run=proposal.rehearsal,
+        script=proposal.script,
+        diff="" if last is None else diff_scripts(last, proposal.script),
+        consent=_consent(proposal),
+        warnings=(*proposal.warnings, *_warnings(proposal, agents, price)),
     )
 
 
-def _agents(launch: Launch) -> AgentRange:
-    facts, rehearsal = launch.facts, launch.rehearsal
+def _agents(proposal: Proposal) -> AgentRange:
+    facts, rehearsal = proposal.facts, proposal.rehearsal
     bound = facts.fan_out if facts.nested_workflows == 0 else None
-    low = min(facts.agent_calls, launch.limits.agents if bound is None else bound)
+    low = min(facts.agent_calls, proposal.limits.agents if bound is None else bound)
     if rehearsal is not None:
         low = rehearsal.calls
         bound = bound if rehearsal.terminated else None
-    return agent_range(low, bound, launch.limits.agents)
+    return agent_range(low, bound, proposal.limits.agents)
 
 
-def _shares(launch: Launch) -> list[Share]:
+def _shares(proposal: Proposal) -> list[Share]:
     """Who would work, in which proportion: as the dry run had it, or once per call site."""
     counted = [
-        Share(model=_resolved(launch, count.model), agent_type=count.agent_type, calls=count.calls)
-        for count in (launch.rehearsal.models if launch.rehearsal is not None else ())
+        Share(model=_resolved(proposal, count.model), agent_type=count.agent_type, calls=count.calls)
+        for count in (proposal.rehearsal.models if proposal.rehearsal is not None else ())
     ]
     seen = [
-        Share(model=_resolved(launch, site.model), agent_type=_seen(site.agent_type), calls=1)
-        for site in launch.facts.sites
+        Share(model=_resolved(proposal, site.model), agent_type=_seen(site.agent_type), calls=1)
+        for site in proposal.facts.sites
     ]
-    return counted or seen or [Share(model=_resolved(launch, None), agent_type=None, calls=1)]
+    return counted or seen or [Share(model=_resolved(proposal, None), agent_type=None, calls=1)]
 
 
-def _phases(launch: Launch) -> tuple[CardPhase, ...]:
+def _phases(proposal: Proposal) -> tuple[CardPhase, ...]:
     uses: dict[str | None, Counter[tuple[str | None, str | None]]] = {}
-    rehearsal = launch.rehearsal
+    rehearsal = proposal.rehearsal
     if rehearsal is not None:
         for count in rehearsal.models:
             uses.setdefault(count.phase, Counter())[count.model, count.agent_type] += count.calls
     else:
-        for site in launch.facts.sites:
+        for site in proposal.facts.sites:
             uses.setdefault(_seen(site.phase), Counter())[site.model, _seen(site.agent_type)] += 1
-    planned = {phase.title: phase for phase in launch.facts.planned}
+    planned = {phase.title: phase for phase in proposal.facts.planned}
     calls = {phase.title: phase.calls for phase in rehearsal.phases} if rehearsal is not None else {}
     return tuple(
         CardPhase(
@@ -246,24 +246,24 @@ def _phases(launch: Launch) -> tuple[CardPhase, ...]:
             detail=planned[title].detail if title in planned else None,
             model=planned[title].model if title in planned else None,
             calls=calls.get(title, 0) if rehearsal is not None else None,
-            models=tuple(_use(launch, *key, count) for key, count in uses.get(title, Counter()).items()),
+            models=tuple(_use(proposal, *key, count) for key, count in uses.get(title, Counter()).items()),
         )
         for title in dict.fromkeys((*planned, *uses))
     )
 
 
-def _use(launch: Launch, model: str | None, agent_type: str | None, count: int) -> ModelUse:
+def _use(proposal: Proposal, model: str | None, agent_type: str | None, count: int) -> ModelUse:
     model = None if model == INHERIT else model
-    inherited = model is None and agent_type is None and launch.forced_model is None
-    is_known = model is not None or agent_type is None or launch.forced_model is not None
-    resolved = _resolved(launch, model) if is_known else None
+    inherited = model is None and agent_type is None and proposal.forced_model is None
+    is_known = model is not None or agent_type is None or proposal.forced_model is not None
+    resolved = _resolved(proposal, model) if is_known else None
     return ModelUse(model=resolved, count=count, inherited=inherited, agent_type=agent_type)
 
 
-def _resolved(launch: Launch, model: str | None) -> str | None:
+def _resolved(proposal: Proposal, model: str | None) -> str | None:
     """As W50 has it, as far as can be told: an agent type may name another."""
-    named = launch.forced_model or (_seen(model) if model not in (None, INHERIT) else launch.session_model)
-    return None if named is None else launch.models.get(named, named)
+    named = proposal.forced_model or (_seen(model) if model not in (None, INHERIT) else proposal.run_model)
+    return None if named is None else proposal.models.get(named, named)
 
 
 def _seen(text: str | None) -> str | None:
@@ -274,27 +274,27 @@ def _inherits(site: SiteFacts) -> bool:
     return site.model in (None, INHERIT) and site.agent_type is None and not site.more
 
 
-def _consent(launch: Launch) -> Consent:
-    known = launch.last_script
-    changed = known is not None and known != launch.script
+def _consent(proposal: Proposal) -> Consent:
+    known = proposal.last_script
+    changed = known is not None and known != proposal.script
     again = " Its script has changed since its last run: see the difference." if changed else ""
     return Consent(
-        question=f"Run the workflow {launch.name!r}?{again}",
-        project=launch.project,
-        name=launch.name,
-        script_sha256=launch.script_sha256,
+        question=f"Run the workflow {proposal.name!r}?{again}",
+        project=proposal.project,
+        name=proposal.name,
+        script_sha256=proposal.script_sha256,
     )
 
 
-def _warnings(launch: Launch, agents: AgentRange, price: PriceRange) -> list[str]:
-    rehearsal, remaining = launch.rehearsal, launch.remaining_nanousd
+def _warnings(proposal: Proposal, agents: AgentRange, price: PriceRange) -> list[str]:
+    rehearsal, remaining = proposal.rehearsal, proposal.remaining_nanousd
     found: list[str] = []
     if agents.unbounded:
-        places = ", ".join(f"line {place.line} ({place.what})" for place in launch.facts.unbounded[:5])
+        places = ", ".join(f"line {place.line} ({place.what})" for place in proposal.facts.unbounded[:5])
         found.append(f"unbounded: no bound of its agents is visible{f' at {places}' if places else ''}; {agents.text}")
     if rehearsal is not None and rehearsal.ended != "returned":
         found.append(f"dry_run_{rehearsal.ended}: {rehearsal.message}")
-    large = large_warning(agents.low, price.tokens_low, launch.limits)
+    large = large_warning(agents.low, price.tokens_low, proposal.limits)
     if large is not None:
         found.append(f"large_workflow: {large}")
     if remaining is not None and price.high_nanousd is not None and price.high_nanousd > remaining:

@@ -38,7 +38,7 @@ class Cast(Protocol):
     def refuse(self, scope: Scope) -> None: ...
     def group(self, op: GroupOp) -> None: ...
     def nested_asked(self, op: WorkflowOp) -> None: ...
-    def nested_found(self, op: WorkflowOp, source_sha256: str | None) -> None: ...
+    def nested_found(self, op: WorkflowOp, source_sha256: str | None) -> int | None: ...
 
 
 class Stubs:
@@ -70,7 +70,7 @@ class Stubs:
     def nested_asked(self, op: WorkflowOp) -> None:
         """Nothing depends on it."""
 
-    def nested_found(self, op: WorkflowOp, source_sha256: str | None) -> None:
+    def nested_found(self, op: WorkflowOp, source_sha256: str | None) -> int | None:
         """Nothing depends on it."""
 
 
@@ -118,8 +118,8 @@ class Understudies:
     def nested_asked(self, op: WorkflowOp) -> None:
         self._replay.nested_asked(op)
 
-    def nested_found(self, op: WorkflowOp, source_sha256: str | None) -> None:
-        self._replay.nested_found(op, source_sha256)
+    def nested_found(self, op: WorkflowOp, source_sha256: str | None) -> int | None:
+        return self._replay.nested_found(op, source_sha256)
 
 
 def _likeness(options: CallOptions) -> tuple[str | None, bytes]:

@@ -297,11 +297,8 @@ class Narrator:
     def _add(self, told: _Told, kind: str, **fields: Any) -> None:
         # The same line tells the same ids, whoever folds it.
         id = f"{self._run.replace('wrun_', 'wrev_', 1)}-{self._lines}-{len(told.events)}"
-        told.events.append(self._event(id, kind, told.at_ms, fields))
-
-    def _event(self, id: str, kind: str, at_ms: int, fields: Mapping[str, Any]) -> Event:
         body = {"workflow_run_id": self._run, **fields}
-        return Event(id, f"workflow_run.{kind}", at_ms, self._epoch, body)
+        told.events.append(Event(id, f"workflow_run.{kind}", told.at_ms, self._epoch, body))
 
 
 def refused_start(error_type: str, message: str, at_ms: int, *, epoch: str) -> Event:

@@ -94,7 +94,7 @@ async def rounds(count: int = 5) -> None:
 
 async def refusal(task: "asyncio.Future[Any]") -> Refused:
     with pytest.raises(Refused) as raised:
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
     return raised.value
 
 

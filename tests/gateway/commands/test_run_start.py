@@ -149,13 +149,18 @@ def test_refusal_has_the_exit_code_of_its_cause(gateway: Gateway, script: Path, 
     assert failed.value.exit_code == code and not gateway.desk.runs
 
 
+@pytest.mark.parametrize(
+    ("by", "step"), [("person", "ringfence runs approve wf_000000"), ("policy", "ringfence approvals list")]
+)
 def test_run_that_waits_for_approval_says_how_to_give_it(
-    gateway: Gateway, script: Path, capsys: pytest.CaptureFixture[str]
+    gateway: Gateway, script: Path, capsys: pytest.CaptureFixture[str], by: str, step: str
 ) -> None:
-    gateway.desk.launch = {"state": "pending_approval", "warning": "large: 30 agents"}
+    waits = {"state": "pending_approval", "approval": {"by": by, "reason": "asked"}}
+    gateway.desk.launch = {"state": "pending_approval", "approval": "asked", "warning": "large: 30 agents"}
+    gateway.desk.started = lambda run: run.record.update(waits)
     start_run(gateway.client, Wanted(file=script), person(yes=True), as_json=False)
     shown = capsys.readouterr().out
-    assert "ringfence runs approve wf_000000" in shown and "warning: large: 30 agents" in shown
+    assert f"it waits for a person (asked): {step}\n" in shown and "warning: large: 30 agents" in shown
 
 
 def test_launch_as_json_is_one_line(gateway: Gateway, script: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -228,7 +228,7 @@ async def test_w179_events_are_bytes_with_their_number_and_the_stream_ends(mount
     run = await mounted.start()
     await mounted.site.ended(run)
     listed = await mounted.desk.events(ALICE, run, after=0, types=(), most=99)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         followed = [event async for event in await mounted.desk.follow(ALICE, run, after=0)]
     assert [event.seq for event in followed if event.seq is not None] == [event.seq for event in listed]
     assert json.loads(listed[0].text)["type"] == listed[0].type == "workflow_run.created"

@@ -8,6 +8,7 @@ from gateway.config import load_config
 from gateway.mount.fitness import summarise_runs
 
 SIMULATED = "upstreams: [{id: sim, backend: simulated}]\n"
+OFF = "not offered: runs.bash is off in the configuration"
 
 
 def summed_up(folder: Path, runs: str) -> dict[str, str]:
@@ -43,4 +44,4 @@ def test_tools_that_lack_are_told_with_the_reason(tmp_path: Path, monkeypatch: p
 
 
 def test_shell_that_is_switched_off_is_told(tmp_path: Path) -> None:
-    assert summed_up(tmp_path, f"{{workspaces: [{tmp_path}], bash: false}}")["Bash of agents"] == "off (runs.bash)"
+    assert summed_up(tmp_path, f"{{workspaces: [{tmp_path}], bash: false}}")["Bash of agents"] == OFF

@@ -129,16 +129,8 @@ class Scripted:
         return found
 
 
-class Named:
-    """An engine by the revision that it was made of."""
-
-    def __init__(self, made_of: PolicySet) -> None:
-        self.revision = made_of.revision
-        self.decide = EmbeddedEngine(made_of.bundle, made_of.settings).decide
-
-
 async def serve(wanted: PolicySet) -> PolicyEngine:
-    return Named(wanted)
+    return EmbeddedEngine(wanted.bundle, wanted.settings)
 
 
 def fetched(version: str, **files: str) -> Fetched:
@@ -162,8 +154,11 @@ async def polled(*sets: Fetched | GatewayError | RuntimeError) -> AsyncIterator[
     async with asyncio.timeout(30):
         while source.sets or source.asked < len(sets) + 3:
             await asyncio.sleep(0)
-    yield live, source
-    polling.cancel()
+    try:
+        yield live, source
+    finally:
+        polling.cancel()
+        live.close()
 
 
 async def test_source_that_has_another_set_is_followed(caplog: pytest.LogCaptureFixture) -> None:

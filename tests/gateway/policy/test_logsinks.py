@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from gateway.policy.logsinks import CHUNK_BYTES_MAX, WAITING_BYTES_MAX, FileSink, ServiceSink
+from gateway.policy.logsinks import CHUNK_BYTES_MAX, SEND_EVERY_SECONDS, WAITING_BYTES_MAX, FileSink, ServiceSink
 
 
 @dataclass
@@ -109,11 +109,12 @@ async def test_many_records_are_sent_without_waiting_for_the_time() -> None:
     service = Service()
     async with sink_of(service) as sink:
         sending = asyncio.ensure_future(sink.keep_sending())
-        for _ in range(3):
-            sink.put(json.dumps("x" * (CHUNK_BYTES_MAX // 2)).encode())
-        async with asyncio.timeout(3):
-            while len(service.records) < 3:
-                await asyncio.sleep(0)
+        async with asyncio.timeout(5 * SEND_EVERY_SECONDS):
+            for sent in range(2, 22, 2):
+                for _ in range(2):
+                    sink.put(json.dumps("x" * (CHUNK_BYTES_MAX // 2)).encode())
+                while len(service.records) < sent:
+                    await asyncio.sleep(0)
         sending.cancel()
 
 

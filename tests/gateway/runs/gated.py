@@ -1,7 +1,6 @@
 """A whole gateway with what it does for runs, in front of a scripted upstream. No test lives here."""
 
 import contextlib
-import gc
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -75,7 +74,6 @@ def run_asked(**fields: Any) -> RunAsked:
 @contextlib.asynccontextmanager
 async def gated(directory: Path, *, asks_people: bool = True, **sections: Any) -> AsyncGenerator[Gated]:
     """Serve until the block ends."""
-    gc.collect()  # engines of gateways that have ended: each may only be dropped in its own thread
     async with contextlib.AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(ScriptedUpstream(hello))
         document = json.dumps(config_document(directory, upstream.base_url, **sections))

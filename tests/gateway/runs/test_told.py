@@ -124,11 +124,11 @@ def test_open_runs_that_are_remembered_are_bounded() -> None:
         ("completed", RunSums(degraded=True), "degraded"),
         ("failed", RunSums(degraded=True, failure="script_threw"), "failed"),
         ("stopped", RunSums(), "stopped"),
-        ("denied", None, "denied"),
+        ("denied", RunSums(), "denied"),
     ],
     ids=["completed", "degraded", "failed", "stopped", "denied"],
 )
-def test_end_is_counted_once_under_its_state(after: str, sums: RunSums | None, label: str) -> None:
+def test_end_is_counted_once_under_its_state(after: str, sums: RunSums, label: str) -> None:
     told = Told()
     told.go("running", after, sums=sums)
     ended = [line for line in told.page().splitlines() if line.startswith("ringfence_runs_ended_total{")]

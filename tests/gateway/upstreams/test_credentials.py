@@ -69,7 +69,7 @@ async def shown(credential: LiveCredential[str]) -> str | None:
 
 async def landed(issuer: Issuer, count: int, credential: LiveCredential[str], value: str) -> None:
     """Return once the fetch in the background has brought `value`."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await shown(credential) != value:
             await asyncio.sleep(0)
     assert len(issuer.renewals) == count

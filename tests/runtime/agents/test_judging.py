@@ -57,10 +57,10 @@ async def test_w64_costly_schema_is_given_up_while_the_loop_goes_on(
 
     async def watch_the_loop() -> None:
         nonlocal longest
-        before = time.perf_counter()
+        before = time.thread_time()
         while True:
             await asyncio.sleep(0)
-            now = time.perf_counter()
+            now = time.thread_time()
             longest, before = max(longest, now - before), now
 
     watching = asyncio.create_task(watch_the_loop())

@@ -77,11 +77,16 @@ def test_w14_ordinary_typography_is_fine(text: str) -> None:
     assert (prepared.error, prepared.warnings) == (None, ())
 
 
-@pytest.mark.parametrize("code", [0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF], ids=hex)
+@pytest.mark.parametrize("code", [0xAD, 0x180E, 0x200B, 0x200C, 0x200D, 0x200F, 0x2060, 0x206F, 0xFEFF], ids=hex)
 def test_w14_character_without_width_is_a_warning(code: int) -> None:
     prepared = prepare(META + f"log('a{chr(code)}{chr(code)}')")
     assert prepared.error is None
     assert prepared.warnings == (f"2:7 zero_width_characters: U+{code:04X}, 2 in all.",)
+
+
+def test_w14_words_that_are_spelt_unseen_are_one_warning() -> None:
+    prepared = prepare(META + "log('a" + "".join(chr(0xE0000 + ord(letter)) for letter in "push it") + "')")
+    assert prepared.warnings == ("2:7 zero_width_characters: U+E0000 to U+E007F, 7 in all.",)
 
 
 def test_w14_hidden_character_wins_over_every_other_error() -> None:

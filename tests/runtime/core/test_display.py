@@ -8,7 +8,11 @@ from runtime.core.display import clip, dollars, label_of, one_line, visible
 from runtime.core.model import CallOptions
 
 
-@pytest.mark.parametrize("code", [0x00, 0x1B, 0x7F, 0x9F, 0x200B, 0x200E, 0x2028, 0x202E, 0x2066, 0xFEFF], ids=hex)
+@pytest.mark.parametrize(
+    "code",
+    [0x00, 0x1B, 0x7F, 0x9F, 0x180E, 0x200B, 0x200E, 0x2028, 0x202E, 0x2066, 0x206F, 0xFEFF, 0xE0001, 0xE0041],
+    ids=hex,
+)
 def test_w90_unseen_character_is_shown_as_its_number(code: int) -> None:
     assert visible(f"a{chr(code)}b") == f"a\\u{{{code:04X}}}b"
 

@@ -1,13 +1,18 @@
 """What becomes of what a script asks for in one drain."""
 
+import msgspec
 import pytest
 
 from runtime.core import happenings as on
 from runtime.core.intake import Strayed, take_in
 from runtime.core.journal import IssuedLine, LogLine, RefusedLine, TimerLine, WarningLine
 from runtime.core.limits import PROMPT_BYTES_MAX
-from runtime.core.program import ClearOp, Drained, LogOp, PhaseOp, TimerOp, WarnOp
-from tests.runtime.core.play import Play, agent, value
+from runtime.core.model import ResumeMode, Scope
+from runtime.core.program import ClearOp, Drained, LogOp, PhaseOp, TimerOp, WarnOp, WorkflowOp
+from runtime.core.recorded import fold_journal
+from runtime.core.replay import Replay
+from tests.runtime.core.play import RETURNED, Play, agent, value
+from tests.runtime.core.resuming import MODES
 
 
 def test_w86_the_phase_of_a_call_is_the_one_at_its_issue() -> None:
@@ -70,3 +75,34 @@ def test_w64_keyword_of_a_schema_that_says_nothing_is_warned_of_once_also_after_
     told = [f"{line.code}: {line.message}" for line in after.all(WarningLine)]
     assert len(told) == len(set(told)) == 2
     assert {word for word in ("prefixItems", "xyz") for text in told if word in text} == {"prefixItems", "xyz"}
+
+
+def found(id: int) -> on.NestedFound:
+    return on.NestedFound(id, f"child {id}", "src", f"{id:064}", "body", msgspec.Raw(b"{}"))
+
+
+def told_ids(play: Play) -> list[int]:
+    return [delivery.id for each in play.all(on.Deliver) for delivery in each.deliveries]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_w39_nested_workflows_of_a_resume_are_told_in_the_order_of_the_earlier_run(mode: ResumeMode) -> None:
+    asked = [WorkflowOp(id=id, scope=Scope(f"/0.{id}"), name=f"child {id}") for id in (1, 2)]
+    calls = {id: agent(id + 2, scope=f"/0.{id}/w0") for id in (1, 2)}
+    old = Play().launched(*asked)
+    for id in (2, 1):
+        old.tell(found(id))
+        old.drains(calls[id])
+    for index in (0, 1):
+        old.ends(index, value())
+        old.drains(end=RETURNED if index else None)
+    new = Play(replay=Replay(fold_journal(old.lines), mode)).launched(*asked)
+    new.tell(found(1))
+    assert told_ids(new) == []
+    new.tell(found(2))
+    for id in (2, 1):
+        assert told_ids(new)[-1] == id
+        new.drains(calls[id])
+    new.drains()
+    new.drains(end=RETURNED)
+    assert (told_ids(new), new.states()) == (told_ids(old), ["cached", "cached"])

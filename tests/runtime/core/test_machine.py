@@ -241,30 +241,6 @@ def test_w114_queued_calls_are_refused_when_the_budget_is_gone_at_their_start() 
     assert play.all(RefusedLine)[0].thrown.code == "budget_exhausted"
 
 
-def test_w118_the_cost_cap_of_a_run_pauses_it_and_raising_it_goes_on() -> None:
-    play = Play(max_cost_nanousd=1_000, limits={"concurrency": 1}).launched(agent(1), agent(2))
-    play.tell(on.RequestAnswered(CallIndex(0), 1, used(cost_nanousd=1_000)))
-    assert play.machine.state == "paused"
-    assert play.all(on.SetFrozen) == [on.SetFrozen(True)]
-    with pytest.raises(
-        Illegal, match=r"has reached its cap \(.*raise the cap with a resume \(maxCostUsd, --max-cost\)"
-    ):
-        play.tell(on.ResumeAsked("alice"))
-    play.tell(on.ResumeAsked("alice", max_cost_nanousd=5_000))
-    assert play.machine.state == "running"
-    assert play.all(on.SetFrozen)[-1] == on.SetFrozen(False)
-
-
-def test_w118_a_limit_that_lets_go_leaves_a_run_paused_that_a_person_paused_too() -> None:
-    play = Play().launched(agent(1))
-    play.tell(on.PauseAsked("budget"))
-    play.tell(on.PauseAsked("person", by="alice"))
-    play.tell(on.Unblocked("budget"))
-    assert play.machine.state == "paused"
-    play.tell(on.ResumeAsked("alice"))
-    assert play.machine.state == "running"
-
-
 def test_w121_what_the_table_does_not_have_is_refused_and_changes_nothing() -> None:
     play = Play().launched(agent(1))
     written = len(play.lines)
@@ -302,14 +278,6 @@ def test_w123_the_end_of_the_script_is_the_end_of_the_run(end: Returned | Threw,
     play.drains(end=end)
     assert play.machine.state == state
     assert play.all(EndedLine)[0].outcome.degraded
-
-
-def test_w126_a_quota_pauses_the_run_until_it_is_reset_and_drops_nobody() -> None:
-    play = Play().launched(agent(1))
-    play.tell(on.PauseAsked("quota", until_ms=NOW + 9_000))
-    assert play.all(on.WakeAt)[-1] == on.WakeAt(NOW + 9_000)
-    play.tell(on.Ticked(), later_ms=9_000)
-    assert (play.machine.state, play.states()) == ("running", ["running"])
 
 
 def test_w127_a_run_whose_process_died_is_paused_and_its_attempts_are_closed() -> None:
@@ -350,43 +318,6 @@ def test_w128_a_stop_aborts_everything_and_delivers_nothing_more() -> None:
     assert play.all(on.AbortAttempt) == [on.AbortAttempt(CallIndex(1), 1)]
     assert len(play.all(on.Deliver)) == delivered
     assert len(play.machine.run.calls) == 2
-
-
-def test_w129_a_paused_run_starts_nothing_and_lets_running_agents_finish() -> None:
-    play = Play(limits={"concurrency": 1}).launched(agent(1), agent(2))
-    play.tell(on.PauseAsked("person", by="alice"))
-    play.ends(0, value())
-    assert play.states() == ["done", "queued"]
-    assert play.all(on.Deliver) == []
-    assert play.all(on.SetFrozen) == []
-
-
-def test_w129_freeze_stops_agents_after_their_request() -> None:
-    play = Play().launched(agent(1))
-    play.tell(on.PauseAsked("person", by="alice", freeze=True))
-    assert play.all(on.SetFrozen) == [on.SetFrozen(True)]
-    play.tell(on.ResumeAsked("alice"))
-    assert play.all(on.SetFrozen)[-1] == on.SetFrozen(False)
-
-
-def test_w130_a_resumed_run_goes_on_in_place() -> None:
-    play = Play(limits={"concurrency": 1}).launched(agent(1), agent(2))
-    play.tell(on.PauseAsked("person", by="alice"))
-    play.ends(0, value())
-    play.tell(on.ResumeAsked("alice"))
-    assert play.states() == ["done", "running"]
-    assert len(play.all(on.Deliver)) == 1
-    assert len(play.all(on.OpenSandbox)) == 1
-
-
-def test_w130_a_script_that_returns_while_paused_completes_at_the_resume() -> None:
-    play = Play().launched(agent(1))
-    play.ends(0, value())
-    play.tell(on.PauseAsked("person", by="alice"))
-    play.drains(end=RETURNED)
-    assert play.machine.state == "paused"
-    play.tell(on.ResumeAsked("alice"))
-    assert play.machine.state == "completed"
 
 
 def test_w131_a_stopped_run_keeps_what_was_completed_and_counts_nobody_as_failed() -> None:
@@ -497,3 +428,15 @@ def test_w41_the_same_settlements_lead_to_the_same_lines() -> None:
         return [msgspec.json.encode(line) for line in play.lines]
 
     assert played() == played()
+
+
+def test_w39_what_the_script_was_not_told_yet_is_told_next_in_the_same_order() -> None:
+    play = Play().launched(*(agent(id) for id in range(1, 5)))
+    for index in range(4):
+        play.ends(index, value())
+    first = play.all(on.Deliver)[-1].deliveries
+    play.drains()
+    told = play.all(on.Deliver)[-1].deliveries
+    assert len(first) == 1 and [each.id for each in told] == [2, 3, 4]
+    play.drains()
+    assert [each.id for each in play.all(on.Deliver)[-1].deliveries] == [3, 4]

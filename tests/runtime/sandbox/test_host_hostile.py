@@ -18,8 +18,8 @@ from tests.runtime.sandbox.stage import Played, agents_of, opened, play, program
 FOLDER = Path(__file__).parents[2] / "golden" / "workflows" / "hostile"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.js"))
 META = re.compile(r"^export const meta = .*$", re.MULTILINE)
-LATENCY_SECONDS_MAX = 1.5
-"""Of one delivery to the other script, on a machine that has much to do. Alone it takes about 0.2 ms."""
+BUSY_SECONDS_MAX = 1.0
+"""Processor time of the host's thread while the other script waits for one answer. Alone it takes about 0.2 ms."""
 STEADY = "let count = 0; for (;;) count += (await agent('next')).length"
 
 
@@ -47,13 +47,13 @@ async def attack(body: str, limits: dict[str, Any]) -> Played | SandboxFailed:
 
 
 async def work_steadily(sandbox: ChildSandbox, over: asyncio.Event) -> float:
-    """Deliver until it is over; the longest that one delivery took."""
+    """Deliver until it is over; the most that the host's thread had to do meanwhile."""
     drained = await sandbox.start(program(STEADY))
     slowest_seconds = 0.0
     while not over.is_set():
-        since = time.monotonic()
+        since = time.thread_time()
         [drained] = await sandbox.deliver([value_for(op, "v") for op in agents_of(drained)])
-        slowest_seconds = max(slowest_seconds, time.monotonic() - since)
+        slowest_seconds = max(slowest_seconds, time.thread_time() - since)
         await asyncio.sleep(0)
     assert drained.end is None
     return slowest_seconds
@@ -86,4 +86,4 @@ async def test_w103_hostile_script_ends_as_it_should_while_another_goes_on(name:
         assert came.get("threw", "").startswith(ends["threw"]), came
     else:
         assert came == ends
-    assert steady.result() < LATENCY_SECONDS_MAX
+    assert steady.result() < BUSY_SECONDS_MAX

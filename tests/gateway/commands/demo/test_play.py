@@ -35,7 +35,7 @@ def hear_interrupts() -> None:
 
 def test_demo_at_full_speed_keeps_every_promise_and_leaves_nothing(tmp_path: Path) -> None:
     demo = start_demo(tmp_path, "--pace", "fast", "--json")
-    said, told = demo.communicate(timeout=50)
+    said, told = demo.communicate(timeout=120)
     ending = json.loads(said)
     assert (demo.returncode, ending["ok"], ending["broken"]) == (0, True, []), told
     assert [scene["figures"]["denied"] for scene in ending["scenes"]] == [0, 1, 5, 47, 2]
@@ -53,7 +53,7 @@ def test_stopped_demo_stops_its_gateway_and_leaves_nothing(tmp_path: Path, numbe
     ready = next(found for line in lines if (found := re.search(r"ready after .* at (http://\S+),", line)))
     next(line for line in lines if line.startswith("Scene 1"))
     demo.send_signal(number)
-    demo.communicate(timeout=30)
+    demo.communicate(timeout=60)
     assert demo.returncode == EXIT_INTERRUPTED
     assert list(tmp_path.iterdir()) == []
     with socket.socket() as probe:

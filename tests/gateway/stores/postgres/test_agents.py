@@ -14,6 +14,7 @@ from gateway.stores.postgres.agents import QUEUED_MAX, SAVE_SECONDS, Agents
 from gateway.stores.postgres.house import UNSEEN_MS, House
 from gateway.stores.postgres.lines import Line
 from tests.support.agents import NOW, agent_record
+from tests.support.patience import within
 from tests.support.postgres import postgres_server, until
 from tests.support.proxy import Proxy, proxied
 
@@ -107,7 +108,7 @@ async def test_agent_that_was_released_stops_counting_at_once(opened: Open, data
     here, there = await opened(), await opened()
     await here.claim_agent(agent_record("a"))
     here.release_agent("s", "a")
-    async with asyncio.timeout(SAVE_SECONDS / 2):
+    async with within(SAVE_SECONDS / 2):
         while (await there.claim_agent(agent_record())).agents:
             pass
     assert (await there.claim_agent(agent_record("b"))).agents == 1

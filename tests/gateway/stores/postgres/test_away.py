@@ -16,6 +16,7 @@ from gateway.core.money.windows import Calendar
 from gateway.errors import Reason, Refused
 from gateway.stores.postgres import open_postgres
 from gateway.stores.postgres.lines import CONNECT_SECONDS, NETWORK_SECONDS, STATEMENT_SECONDS
+from tests.support.patience import within
 from tests.support.postgres import postgres_server, until
 from tests.support.proxy import Proxy, proxied
 
@@ -83,10 +84,10 @@ async def test_hanging_network_does_not_hang_requests_and_leaves_no_hold(
     store = await open_postgres(config(database, proxy.port, tmp_path / "j"), LIMITS, Calendar(), NOW)
     await store.reserve(hold("h"))
     proxy.stall()
-    async with asyncio.timeout(STATEMENT_SECONDS + NETWORK_SECONDS + 2):
+    async with within(STATEMENT_SECONDS + NETWORK_SECONDS + 2):
         with pytest.raises(Refused):
             await store.reserve(hold("lost"))
-    async with asyncio.timeout(0.5):
+    async with within(0.5):
         with pytest.raises(Refused):
             await store.reserve(hold("refused at once"))
     proxy.restore()

@@ -43,7 +43,7 @@ async def stores(database: str) -> AsyncGenerator[Stores]:
 
 async def heard(store: PostgresStore) -> list[SharedRecord]:
     """The next that it hears of."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (records := await store.changed_records()):
             await asyncio.sleep(0)
     return records

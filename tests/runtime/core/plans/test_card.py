@@ -9,7 +9,7 @@ import pytest
 from runtime.check import check
 from runtime.core.limits import Limits
 from runtime.core.model import Tokens
-from runtime.core.plans.card import Card, Launch, build_card
+from runtime.core.plans.card import Card, Proposal, build_card
 from runtime.core.plans.forecast import CallCount, PhaseCount, Rehearsal
 from runtime.core.plans.preview import Earlier
 
@@ -32,9 +32,9 @@ def card_of(script: str, **more: Any) -> Card:
         "script_sha256": "abc",
         "facts": profile,
         "limits": Limits(),
-        "session_model": "sonnet",
+        "run_model": "sonnet",
     }
-    return build_card(Launch(**{**given, **more}), dollar)
+    return build_card(Proposal(**{**given, **more}), dollar)
 
 
 def codes(card: Card) -> set[str]:
@@ -75,7 +75,7 @@ def test_w142_script_without_a_change_shows_no_difference(last: str | None) -> N
     assert (card.diff, "has changed" in card.consent.question) == ("", False)
 
 
-def test_w143_card_tells_which_sites_inherit_the_session_model() -> None:
+def test_w143_card_tells_which_sites_inherit_the_model_of_the_run() -> None:
     body = "await agent('a'); await agent('b', {model: 'haiku'}); await agent('c', {agentType: 'Explore'})"
     card = card_of(META + body)
     assert card.inheriting_sites == 1
@@ -163,7 +163,7 @@ def test_w143_short_names_are_priced_and_shown_as_what_they_stand_for() -> None:
 
     script = META + "await agent('a', {phase: 'P', model: 'opus'}); await agent('b', {model: 'inherit'})"
     profile = check(script)
-    launch = Launch(
+    proposal = Proposal(
         project="/repo",
         name="n",
         description="d",
@@ -171,10 +171,10 @@ def test_w143_short_names_are_priced_and_shown_as_what_they_stand_for() -> None:
         script_sha256="abc",
         facts=profile,
         limits=Limits(),
-        session_model="sonnet",
+        run_model="sonnet",
         models={"opus": "claude-opus-5-5", "sonnet": "claude-sonnet-5-5"},
     )
-    card = build_card(launch, cost)
+    card = build_card(proposal, cost)
     uses = [(use.model, use.inherited) for phase in card.phases for use in phase.models]
     assert uses == [("claude-opus-5-5", False), ("claude-sonnet-5-5", True)]
     assert set(asked) == {"claude-opus-5-5", "claude-sonnet-5-5"} and card.inheriting_sites == 1
