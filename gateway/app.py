@@ -55,7 +55,7 @@ SETTLE_SECONDS = 30.0
 """How long answers whose client has left may be read for their usage after the last running answer has ended."""
 
 BACKLOG = 1024
-"""Connections that wait to be accepted: a thousand agents may come at once, and one that is dropped waits a second or more."""
+"""Connections that wait to be accepted: a thousand agents may come at once; who is dropped waits for seconds."""
 
 Reread = Callable[[], Config]
 """The configuration as it is now. Raises ConfigInvalid."""

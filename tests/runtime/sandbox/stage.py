@@ -107,7 +107,8 @@ class Played:
 @asynccontextmanager
 async def opened(**limits: Any) -> AsyncGenerator[ChildSandbox]:
     """A sandbox with these limits, closed in the end."""
-    sandbox = await ChildSandboxes().open(Limits(**({"heartbeat_seconds": SILENCE_SECONDS_MAX} | limits)))
+    limits.setdefault("heartbeat_seconds", SILENCE_SECONDS_MAX)
+    sandbox = await ChildSandboxes().open(Limits(**limits))
     try:
         yield sandbox
     finally:
