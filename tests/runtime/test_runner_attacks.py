@@ -75,7 +75,7 @@ LIES: dict[str, tuple[str, str | None]] = {
 }
 
 
-async def look(site: Site, over: asyncio.Event) -> float:
+async def look(over: asyncio.Event) -> float:
     """The most that the loop's thread worked while nobody else got a turn."""
     longest, since = 0.0, time.thread_time()
     while not over.is_set():
@@ -107,7 +107,7 @@ async def test_w103_child_that_lies_ends_its_own_run_alone(name: str) -> None:
         silence = SILENCE_SECONDS if code == "script_killed" else None
         site.runs.ground = replace(site.runs.ground, sandboxes=LyingSandboxes(lie, silence_seconds_max=silence))
         over = asyncio.Event()
-        watching = group.create_task(look(site, over))
+        watching = group.create_task(look(over))
         run = await site.start("return 1")
         record = await site.ended(run)
         over.set()
