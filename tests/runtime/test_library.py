@@ -127,6 +127,14 @@ def test_w07_link_within_the_workspace_is_followed(tmp_path: Path) -> None:
     assert read_below(str(tmp_path), "link.js").source == "text"
 
 
+def test_w07_file_that_has_another_name_elsewhere_is_not_read(tmp_path: Path) -> None:
+    outside, workspace = put(tmp_path, "outside.js", "text"), tmp_path / "workspace"
+    workspace.mkdir()
+    os.link(outside, workspace / "inside.js")
+    with pytest.raises(ScriptMissing, match="hard links"):
+        read_below(str(workspace), "inside.js")
+
+
 def test_w07_what_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.js")
     (tmp_path / "folder.js").mkdir()

@@ -258,6 +258,19 @@ async def test_w147_script_has_nobody_to_ask() -> None:
         assert await site.outcome(f"return {asking}.filter(name => name in globalThis)") == []
 
 
+class BrokenStore(MemoryRunStore):
+    """Cannot tell of any script."""
+
+    async def saved_script(self, owner: str, name: str) -> str | None:
+        raise ValueError(name)
+
+
+async def test_w110_script_is_answered_whatever_goes_wrong_when_its_workflow_is_looked_for() -> None:
+    async with driving(store=BrokenStore()) as site:
+        body = "try { await workflow('child') } catch (error) { return error.message }"
+        assert await site.outcome(body) == "workflow(): it cannot be looked for here"
+
+
 class ForgetfulStore(MemoryRunStore):
     """Is away when it is first asked for a script."""
 
